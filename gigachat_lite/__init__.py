@@ -1,0 +1,132 @@
+"""A small synchronous client of the GigaChat API: requests, urllib3 and python-dotenv, nothing else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .client import GigaChat, Stream
+from .config import load_config, redact
+from .context import (
+    agent_id_cvar,
+    authorization_cvar,
+    client_id_cvar,
+    custom_headers_cvar,
+    operation_id_cvar,
+    request_id_cvar,
+    service_id_cvar,
+    session_id_cvar,
+    trace_id_cvar,
+)
+from .exceptions import (
+    AuthenticationError,
+    BadRequestError,
+    ConfigurationError,
+    ContentFilterError,
+    ForbiddenError,
+    GigaChatException,
+    LengthFinishReasonError,
+    ModelNotSpecifiedError,
+    NotFoundError,
+    PaymentRequiredError,
+    RateLimitError,
+    RequestEntityTooLargeError,
+    RequestTimeout,
+    ResponseError,
+    ServerError,
+    StreamError,
+    TLSError,
+    TransportError,
+    UnprocessableEntityError,
+)
+from .models import (
+    AccessToken,
+    Chat,
+    ChatCompletion,
+    ChatCompletionChunk,
+    Choices,
+    ChoicesChunk,
+    Embedding,
+    Embeddings,
+    FewShotExample,
+    Function,
+    FunctionCall,
+    Messages,
+    MessagesChunk,
+    MessagesRole,
+    Model,
+    Models,
+    Obj,
+    Storage,
+    TokensCount,
+    Usage,
+)
+
+if TYPE_CHECKING:
+    from .emulator import Emulator
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AccessToken",
+    "AuthenticationError",
+    "BadRequestError",
+    "Chat",
+    "ChatCompletion",
+    "ChatCompletionChunk",
+    "Choices",
+    "ChoicesChunk",
+    "ConfigurationError",
+    "ContentFilterError",
+    "Embedding",
+    "Embeddings",
+    "Emulator",
+    "FewShotExample",
+    "ForbiddenError",
+    "Function",
+    "FunctionCall",
+    "GigaChat",
+    "GigaChatException",
+    "LengthFinishReasonError",
+    "Messages",
+    "MessagesChunk",
+    "MessagesRole",
+    "Model",
+    "ModelNotSpecifiedError",
+    "Models",
+    "NotFoundError",
+    "Obj",
+    "PaymentRequiredError",
+    "RateLimitError",
+    "RequestEntityTooLargeError",
+    "RequestTimeout",
+    "ResponseError",
+    "ServerError",
+    "Storage",
+    "Stream",
+    "StreamError",
+    "TLSError",
+    "TokensCount",
+    "TransportError",
+    "UnprocessableEntityError",
+    "Usage",
+    "__version__",
+    "agent_id_cvar",
+    "authorization_cvar",
+    "client_id_cvar",
+    "custom_headers_cvar",
+    "load_config",
+    "operation_id_cvar",
+    "redact",
+    "request_id_cvar",
+    "service_id_cvar",
+    "session_id_cvar",
+    "trace_id_cvar",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Emulator":  # a heavy room: loaded on first use
+        from .emulator import Emulator
+
+        return Emulator
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

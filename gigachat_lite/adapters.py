@@ -1,0 +1,267 @@
+"""What requests and urllib3 do not do by themselves.
+
+* TLSAdapter: a requests adapter that uses one trust and nothing else, directly and through a proxy.
+* Try, and the connections that keep it: what one try of a request went through, and the deadline it has to mind.
+* Body: the bytes of an answer as they arrive, complete or an error, and the connection given back whole or closed.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.client
+import socket
+import threading
+import time
+import zlib
+from typing import Any, Callable, cast
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.utils import select_proxy
+
+from .trust import Trust
+
+LOOK_ON = 0.05  # seconds to wait, after a stream's own end, for the end of its body
+PIECE = 65536
+
+
+# One try of a request, and the connections that keep a note of it
+
+
+class Try:
+    """What one try of a request went through, noted by its connection, and the limits it minds.
+
+    ``until`` is the deadline on the monotonic clock, ``read`` the patience in seconds for each wait; None is none.
+    ``connecting``: not yet connected; ``fresh``: the connection was made for this try; ``heard``: a byte of the answer
+    came; ``sock``: what to shut down to end it.
+    """
+
+    __slots__ = ("connecting", "fresh", "heard", "read", "sock", "until")
+
+    def __init__(self, until: float | None = None, read: float | None = None) -> None:
+        self.until = until
+        self.read = read
+        self.connecting = self.fresh = self.heard = False
+        self.sock: socket.socket | None = None
+
+    def patience(self, limit: float | None) -> float | None:
+        """Shorten a limit to what is left until the deadline; a deadline that has passed raises ``socket.timeout``."""
+        if self.until is None:
+            return limit
+        left = self.until - time.monotonic()
+        if left <= 0:
+            raise socket.timeout("deadline")
+        return left if limit is None else min(limit, left)
+
+    def cut(self) -> None:
+        """End the try from another thread: a shutdown wakes its reader at once, which a close does not."""
+        try:
+            if self.sock is not None:
+                self.sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # already down
+
+
+class _Local(threading.local):
+    note: Try | None = None
+
+
+local = _Local()  # local.note is the try that this thread is sending
+
+
+class PacedIO(socket.SocketIO):
+    """The raw reader below http.client: holds the deadline in headers, bodies and a proxy's answer."""
+
+    _sock: Any
+    note: Try
+    limit: float | None
+
+    def readinto(self, buffer: Any) -> Any:
+        """Read what has arrived; wait no longer than the read timeout and the deadline allow."""
+        if self.note.until is not None:
+            self._sock.settimeout(self.note.patience(self.limit))
+        count = super().readinto(buffer)
+        if count:
+            self.note.heard = True
+        return count
+
+
+class PacedResponse(http.client.HTTPResponse):
+    """An http.client answer whose raw reader minds the note of the try that it answers."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        raw: Any = self.fp.raw
+        raw.__class__ = PacedIO
+        raw.note = local.note or Try()
+        raw.limit = sock.gettimeout()
+
+
+class PacedConnection:
+    """A mixin for urllib3's connections: keeps the note of the try, and times what is sent."""
+
+    response_class = PacedResponse
+    sock: Any
+
+    def connect(self) -> None:
+        """Connect, and note how far it came."""
+        note = local.note or Try()
+        note.connecting = note.fresh = True
+        super().connect()  # type: ignore[misc]
+        note.connecting = note.heard = False
+        note.sock = self.sock
+        self.is_verified = True  # else urllib3 warns of unverified HTTPS on every request; the client has warned once
+
+    def send(self, data: Any) -> None:
+        """Send within the read timeout and the deadline; urllib3 would give a whole body the connect timeout."""
+        note = local.note
+        if note is not None and not note.connecting:
+            if self.sock is None:
+                self.connect()
+            note.sock = self.sock
+            self.sock.settimeout(note.patience(note.read))
+        super().send(data)  # type: ignore[misc]
+
+
+@functools.lru_cache(maxsize=None)
+def paced(pool: Any) -> Any:
+    """Derive a pool whose connections keep notes from one of urllib3's (or PySocks') own."""
+    connection = type("Paced" + pool.ConnectionCls.__name__, (PacedConnection, pool.ConnectionCls), {})
+    return type("Paced" + pool.__name__, (pool,), {"ConnectionCls": connection})
+
+
+class TLSAdapter(HTTPAdapter):
+    """A requests adapter with one trust of its own, valid directly and through a proxy.
+
+    requests would load certifi or ``REQUESTS_CA_BUNDLE`` into any context at each new connection; here ``cert_verify``
+    does nothing and the pool is taken from the adapter's own managers.
+    """
+
+    def __init__(self, trust: Trust | None, pool_size: int) -> None:
+        self.trust = trust
+        super().__init__(pool_connections=2, pool_maxsize=pool_size)
+
+    def _tls(self) -> dict[str, Any]:
+        if self.trust is None:
+            return {}
+        context = self.trust.context
+        # Without assert_hostname=False urllib3 matches names itself where the caller's context says not to.
+        return {"ssl_context": context, "assert_hostname": None if context.check_hostname else False}
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **kwargs: Any) -> None:
+        """Make the pool manager with the adapter's context."""
+        super().init_poolmanager(connections, maxsize, block, **kwargs, **self._tls())
+        self._pace(self.poolmanager)
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        """Make a proxy's pool manager with the adapter's context."""
+        known = proxy in self.proxy_manager
+        manager = super().proxy_manager_for(proxy, **kwargs, **({} if known else self._tls()))
+        if not known:
+            self._pace(manager)
+        return manager
+
+    @staticmethod
+    def _pace(manager: Any) -> None:
+        classes = manager.pool_classes_by_scheme
+        manager.pool_classes_by_scheme = {scheme: paced(pool) for scheme, pool in classes.items()}
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        """Do nothing: the context has it all."""
+
+    def get_connection_with_tls_context(self, request: Any, verify: Any, proxies: Any = None, cert: Any = None) -> Any:
+        """Take the pool of the adapter's own managers (requests from 2.32.2 on asks here)."""
+        proxy = select_proxy(request.url, proxies)
+        manager = self.proxy_manager_for(proxy) if proxy else self.poolmanager
+        return manager.connection_from_url(request.url)
+
+
+# Bodies
+
+
+class Body:
+    """The bytes of an answer as they arrive: whole, or an error.
+
+    ``read()`` gives what has arrived, and b"" at the end, when the connection has been given back. A body shorter than
+    its Content-Length raises ``http.client.IncompleteRead``, which urllib3 1.26 and ``read1`` leave out.
+    """
+
+    def __init__(self, response: requests.Response, note: Try) -> None:
+        self.note = note
+        self._raw = cast(Any, response.raw)
+        self._read1: Callable[[int], bytes] = self._raw._fp.read1
+        chunked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
+        length = response.headers.get("Content-Length", "")
+        self._left = int(length) if length.isdigit() and not chunked else None
+        self._encoding = response.headers.get("Content-Encoding", "identity").lower()
+
+    def read(self) -> bytes:
+        """Read what has arrived, waiting for one byte at least."""
+        data: bytes = self._read1(PIECE) if self._left != 0 else b""
+        if self._left is not None:
+            self._left -= len(data)
+        if not data:
+            if self._left:
+                raise http.client.IncompleteRead(b"", self._left)
+            self._give_back()
+        return data
+
+    def read_all(self, limit: int | None = None) -> bytes:
+        """Read and decompress the whole body; with a limit in bytes, as much as that, and the rest is dropped."""
+        pieces, size = [], 0
+        while limit is None or size < limit:
+            piece = self.read()
+            if not piece:
+                break
+            pieces.append(piece)
+            size += len(piece)
+        else:
+            self.close()
+        return self._decompress(b"".join(pieces)[:limit], limit)
+
+    def _decompress(self, data: bytes, limit: int | None) -> bytes:
+        if not data or self._encoding not in ("gzip", "x-gzip", "deflate"):
+            return data
+        unzip = zlib.decompressobj(zlib.MAX_WBITS | 32)
+        data = unzip.decompress(data, limit or 0)
+        if not unzip.eof and limit is None:
+            raise http.client.IncompleteRead(b"")
+        return data
+
+    def finish(self) -> None:
+        """Give the connection back if the body ends within 50 ms, else close it."""
+        try:
+            self.note.until = time.monotonic() + min(LOOK_ON, self.note.patience(LOOK_ON) or 0)
+            while self.read():
+                pass
+        except Exception:  # whatever it was, the stream was whole before it
+            self.close()
+
+    def close(self) -> None:
+        """Close the connection, unless it was given back."""
+        self._raw.close()
+        self._raw.release_conn()
+
+    def abandon(self) -> None:
+        """Close the connection without taking a lock, as a finalizer must."""
+        connection = getattr(self._raw, "_connection", None)
+        if connection is not None:
+            self._raw._connection = None
+            connection.close()
+
+    def _give_back(self) -> None:
+        self._raw._fp.close()
+        self._raw.release_conn()
+
+
+def linked(exc: BaseException | None) -> list[BaseException]:
+    """List an exception and all that it carries: arguments, reasons, causes and contexts."""
+    found: list[BaseException] = []
+    waiting: list[Any] = [exc]
+    while waiting:
+        item = waiting.pop(0)
+        if isinstance(item, BaseException) and not any(item is seen for seen in found):
+            found.append(item)
+            waiting += item.args
+            waiting += [getattr(item, name, None) for name in ("reason", "__cause__", "__context__")]
+    return found

@@ -1,0 +1,933 @@
+"""The client, in the order in which a request flows: Auth, Transport, Client.
+
+Before them comes Config (``config.py``), and between Transport and Client comes Decode (``decode.py``). Data moves one
+way: config dict -> Call -> PreparedRequest -> Response -> plain data -> Obj. What decides is a pure function over plain
+values; what does I/O is thin. A section uses only what comes before it.
+"""
+
+from __future__ import annotations
+
+import base64
+import copy
+import functools
+import http.client
+import json
+import logging
+import math
+import os
+import queue
+import random
+import re
+import socket
+import ssl
+import threading
+import time
+from email.utils import parsedate_to_datetime
+from http.cookiejar import DefaultCookiePolicy
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Mapping,
+    NamedTuple,
+    NoReturn,
+    Sequence,
+    TypeVar,
+    Union,
+)
+from urllib.parse import urlencode, urlsplit
+from weakref import WeakSet
+
+import requests
+from requests.utils import get_environ_proxies, select_proxy
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ReadTimeoutError
+
+from .adapters import Body, TLSAdapter, Try, linked, local
+from .config import DEFAULTS, Secret, coerce, did_you_mean, host_of, load_config, redact
+from .context import context_headers
+from .decode import Stream, decode_json, iter_lines, iter_sse, read_json, x_headers
+from .exceptions import (
+    ERROR_LIMIT,
+    ConfigurationError,
+    GigaChatException,
+    ModelNotSpecifiedError,
+    NotFoundError,
+    RateLimitError,
+    RequestTimeout,
+    TLSError,
+    TransportError,
+    excerpt,
+    response_error,
+)
+from .models import (
+    AccessToken,
+    Answer,
+    ChatCompletion,
+    Embeddings,
+    Model,
+    Models,
+    Payload,
+    TokensCounts,
+    chat_body,
+    path_id,
+    strings,
+    to_json,
+)
+from .trust import UNKNOWN_ISSUER, Trust, explain, verify_code
+
+if TYPE_CHECKING:
+    from typing_extensions import TypedDict, Unpack
+
+    class Options(TypedDict, total=False):
+        """What every call takes: further headers, another timeout, and a limit in seconds for the whole call."""
+
+        headers: Mapping[str, str]
+        timeout: float | tuple[float, float]
+        deadline: float
+
+
+__all__ = ["DEFAULTS", "GigaChat", "Stream", "iter_lines", "iter_sse", "load_config", "redact"]
+
+logger = logging.getLogger("gigachat_lite")
+VERSION = "0.1.0"
+
+
+# --------------------------------------------------------------------------------------------------------------- Auth
+
+
+class Token(NamedTuple):
+    """An access token: ``expires_at`` in Unix seconds, ``deadline`` and ``renew_at`` on the monotonic clock."""
+
+    value: str
+    expires_at: float | None = None
+    deadline: float = math.inf
+    renew_at: float = math.inf
+    x_headers: dict[str, str | None] | None = None
+
+
+def new_token(data: Mapping[str, Any], date: str | None, wall: float, clock: float, buffer: float = 60.0) -> Token:
+    """Make a token of an OAuth answer (``access_token``, ``expires_at``) or of ``/token``'s (``tok``, ``exp``).
+
+    Its lifetime is measured by the server's own clock where the answer has a Date, so that a wrong clock here does no
+    harm; one outside (0, 24 h] is a broken clock somewhere, and the documented 30 minutes are taken. Values below
+    10**12 are seconds, others milliseconds. The last min(buffer, lifetime / 4) seconds are for renewing it.
+
+    >>> new_token({"tok": "t", "exp": 1700001800}, None, wall=1700000000.0, clock=5.0)[1:4]
+    (1700001800.0, 1805.0, 1745.0)
+    """
+    value = data.get("access_token") or data.get("tok")
+    if not isinstance(value, str) or not re.fullmatch(r"[\x21-\x7e]+", value):
+        raise ValueError("the answer holds no access token")
+    expires = data.get("expires_at") or data.get("exp")
+    seconds = float(expires) if isinstance(expires, (int, float)) else math.nan
+    seconds = seconds / 1000 if seconds >= 10**12 else seconds
+    lifetime = seconds - parse_date(date, wall)
+    if not 0 < lifetime <= 86400:
+        lifetime = 1800.0
+    if not math.isfinite(seconds):
+        seconds = wall + lifetime
+    deadline = clock + lifetime
+    return Token(Secret(value), seconds, deadline, deadline - min(buffer, lifetime / 4))
+
+
+def parse_date(text: str | None, default: float) -> float:
+    """Read an HTTP date as Unix seconds; a malformed one is none.
+
+    >>> parse_date("Thu, 01 Jan 1970 00:01:40 GMT", 0.0), parse_date("soon", 7.0)
+    (100.0, 7.0)
+    """
+    try:
+        return parsedate_to_datetime(text).timestamp() if text else default
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return default
+
+
+class TokenCache:
+    """One token for all threads, fetched by one of them at a time.
+
+    In the last part of its life one thread renews it and the others go on with the old one; once it has expired,
+    everybody waits for one fetch. ``fetch(until)`` gets a new one, or is None where there is nothing to get one with.
+    """
+
+    def __init__(
+        self,
+        fetch: Callable[[float | None], Token] | None,
+        token: Token | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._fetch = fetch
+        self._token = token
+        self._clock = clock
+        self._swap = threading.Lock()  # held for moments, round the token itself
+        self._fetching = threading.Lock()  # held by the one thread that fetches
+        self._failure: tuple[float, Exception] | None = None
+
+    def get(self, until: float | None = None) -> Token | None:
+        """Get a token that is good now, fetching one where needed; None where none is used.
+
+        ``until``, on the monotonic clock, bounds the wait for another thread's fetch.
+        """
+        token = self._token
+        now = self._clock()
+        if token is None and self._fetch is None:
+            return None
+        if token is None or now >= token.deadline:
+            return self._wait(until)
+        if now >= token.renew_at and self._fetching.acquire(False):
+            try:
+                return self._renew(token, until)
+            finally:
+                self._fetching.release()
+        return token
+
+    def peek(self) -> Token | None:
+        """Look at the token, good or not, without fetching one."""
+        return self._token
+
+    def drop(self, value: str) -> bool:
+        """Forget a token that was refused, that very one alone; tell whether another can be had."""
+        with self._swap:
+            if self._fetch is not None and self._token is not None and self._token.value == value:
+                self._token = None
+        return self._fetch is not None
+
+    def _wait(self, until: float | None) -> Token:
+        left = -1 if until is None else max(until - self._clock(), 0)
+        if not self._fetching.acquire(timeout=left):
+            raise RequestTimeout("the deadline of this call ran out while another thread fetched the access token")
+        try:
+            token, now = self._token, self._clock()
+            if token is not None and now < token.deadline:
+                return token
+            if self._failure is not None and now < self._failure[0]:
+                raise copy.copy(self._failure[1])
+            return self._store(until)
+        finally:
+            self._fetching.release()
+
+    def _renew(self, token: Token, until: float | None) -> Token:
+        """Renew early; a failure leaves the old token in use, and a moment's peace."""
+        current = self._token
+        if current is not token:
+            return current or token
+        try:
+            return self._store(until)
+        except GigaChatException as exc:
+            logger.warning("the access token could not be renewed early, the old one stays in use: %s", exc)
+            with self._swap:
+                if self._token is token:
+                    self._token = token._replace(renew_at=min(self._clock() + 1, token.deadline))
+            return token
+
+    def _store(self, until: float | None) -> Token:
+        assert self._fetch is not None
+        try:
+            token = self._fetch(until)
+        except Exception as exc:
+            if until is None or self._clock() < until:  # else it was this caller's deadline that failed, no one else's
+                self._failure = (self._clock() + 1, exc)
+            raise
+        with self._swap:
+            self._token, self._failure = token, None
+        return token
+
+
+Post = Callable[
+    ..., Token
+]  # post(url, until, body, headers, each) sends a token request and makes a Token of its answer
+
+
+def fetch_by_key(config: Mapping[str, Any], post: Post, until: float | None) -> Token:
+    """Get a token for an authorization key, by OAuth; each try has an RqUID of its own, as the API wants it."""
+    import uuid
+
+    key = config["credentials"] or _basic(config["client_id"], config["client_secret"])
+    headers = {"Authorization": Secret("Basic " + key), "Content-Type": "application/x-www-form-urlencoded"}
+    body = urlencode({"scope": config["scope"]}).encode("ascii")
+    return post(config["auth_url"], until, body, headers, lambda: {"RqUID": str(uuid.uuid4())})
+
+
+def fetch_by_password(config: Mapping[str, Any], post: Post, until: float | None) -> Token:
+    """Get a token for a user and a password, from the API host's own ``/token``."""
+    headers = {"Authorization": Secret("Basic " + _basic(config["user"], config["password"]))}
+    return post(config["base_url"] + "/token", until, b"", headers)
+
+
+def refuse_to_fetch(until: float | None) -> NoReturn:
+    """Say which settings could authorise; nothing is sent."""
+    raise ConfigurationError(
+        "no way to authorise: set credentials (GIGACHAT_CREDENTIALS, in the environment or in .env), or client_id and "
+        "client_secret, user and password, access_token, or cert_file; a key is made at https://developers.sber.ru/studio"
+    )
+
+
+def _basic(user: str, password: str) -> str:
+    return base64.b64encode((f"{user}:{password}").encode()).decode("ascii")
+
+
+# ---------------------------------------------------------------------------------------------------------- Transport
+
+
+class Call(NamedTuple):
+    """One call of the API. ``kind`` says what sending it twice would cost: safe, generate (paid) or create."""
+
+    method: str
+    path: str  # below base_url, or a whole address
+    body: bytes | None = None
+    kind: str = "safe"
+    stream: bool = False
+    headers: Mapping[str, str] = {}
+    each: Callable[[], Mapping[str, str]] | None = None  # headers made anew for each try
+    timeout: tuple[float | None, float | None] | None = None
+    until: float | None = None  # the deadline, on the monotonic clock
+
+
+Fault = Union[str, int]  # a word for what went wrong on the way, or the status of the answer
+
+NOT_SENT: set[Fault] = {"refused", "dns", "connect timeout"}
+SENT_AGAIN: dict[str, set[Fault]] = {
+    "safe": NOT_SENT | {"stale", "lost", "read timeout", 429, 500, 502, 503, 504},
+    "generate": NOT_SENT | {"stale", 429, 500, 502, 503},
+    "create": NOT_SENT | {429, 503},
+}
+LONGEST_PAUSE = 8.0
+LONGEST_WISH = 60.0
+
+
+def fault_of(exc: BaseException, note: Try) -> Fault:
+    """Tell what went wrong from an exception and the connection's note; types alone differ between versions."""
+    chain = linked(exc)
+
+    def any_is(*types: type[BaseException]) -> bool:
+        return any(isinstance(item, types) for item in chain)
+
+    if any(isinstance(item, OSError) and "Tunnel connection failed" in str(item) for item in chain):
+        return "proxy"
+    tls = [item for item in chain if isinstance(item, (ssl.SSLError, requests.exceptions.SSLError))]
+    eof = any(isinstance(item, ssl.SSLEOFError) or "eof" in str(item).lower() for item in tls)
+    if tls and not eof and not any_is(socket.timeout):
+        return "tls"
+    if any_is(socket.gaierror):
+        return "dns"
+    if any_is(NewConnectionError):
+        return "refused"
+    if any_is(ConnectTimeoutError):
+        return "connect timeout"
+    if note.connecting:
+        return "connect timeout" if any_is(socket.timeout) else "refused"
+    if any_is(requests.exceptions.ReadTimeout, ReadTimeoutError, socket.timeout):
+        return "read timeout"
+    if note.heard:
+        return "broken"
+    return "lost" if note.fresh or note.sock is None else "stale"
+
+
+def retry_delay(
+    kind: str,
+    fault: Fault,
+    tries: int,
+    config: Mapping[str, Any],
+    wish: float | None = None,
+    chance: Callable[[], float] = random.random,
+) -> float | None:
+    """Decide how long to wait before a call is sent again; None means that it is not.
+
+    ``wish`` is the service's Retry-After in seconds: up to 60 s it is waited for, beyond that nobody waits.
+
+    >>> config = {"max_retries": 2, "retry_backoff_factor": 0.5, "retry_on_status_codes": None}
+    >>> retry_delay("generate", 503, 2, config, chance=lambda: 1.0), retry_delay("generate", 504, 1, config)
+    (1.0, None)
+    """
+    faults = SENT_AGAIN[kind]
+    if config["retry_on_status_codes"] is not None and kind != "create":
+        faults = {fault for fault in faults if isinstance(fault, str)} | set(config["retry_on_status_codes"])
+    if tries > config["max_retries"] or fault not in faults:
+        return None
+    if wish is not None:
+        return wish if wish <= LONGEST_WISH else None
+    if fault == "stale":
+        return 0.0
+    pause: float = min(config["retry_backoff_factor"] * 2 ** (tries - 1), LONGEST_PAUSE)
+    return pause * (0.5 + chance() / 2)
+
+
+def parse_retry_after(text: str | None, now: float) -> float | None:
+    """Read a Retry-After header, in seconds or as a date (RFC 9110, 10.2.3); nonsense is none.
+
+    >>> parse_retry_after("5", 0.0), parse_retry_after("Thu, 01 Jan 1970 00:01:40 GMT", 90.0)
+    (5.0, 10.0)
+    >>> parse_retry_after("inf", 0.0) is None
+    True
+    """
+    if not text:
+        return None
+    if re.fullmatch(r"\s*\d+(\.\d+)?\s*", text, re.ASCII):
+        return float(text)
+    date = parse_date(text, math.nan)
+    return None if math.isnan(date) else max(date - now, 0.0)
+
+
+class Slot:
+    """One of the limiter's places; given back once, however often it is asked to, without taking a lock."""
+
+    __slots__ = ("_once", "_owners")
+
+    def __init__(self, number: int, home: queue.SimpleQueue[int], owners: dict[int, int]) -> None:
+        self._once = [(number, home)]
+        self._owners = owners
+
+    def give_back(self) -> None:
+        """Put the place back; safe in a finalizer."""
+        try:
+            number, home = self._once.pop()
+        except IndexError:
+            return
+        self._owners.pop(number, None)
+        home.put(number)
+
+
+class Limiter:
+    """As many generating calls at a time as the key allows; the others wait, up to a limit.
+
+    A SimpleQueue, because a finalizer gives places back, and semaphores deadlock there on Python 3.7.
+    """
+
+    def __init__(self, size: int, wait: float | None) -> None:
+        self.size = size
+        self.wait = wait
+        self._free: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._owners: dict[int, int] = {}
+        for number in range(size):
+            self._free.put(number)
+
+    def take(self, until: float | None = None) -> Slot:
+        """Take a place, waiting ``pool_timeout`` seconds and no longer than the deadline."""
+        me = threading.get_ident()
+        try:
+            number = self._free.get_nowait()
+        except queue.Empty:
+            number = self._queue_up(me, until)
+        self._owners[number] = me
+        return Slot(number, self._free, self._owners)
+
+    def _queue_up(self, me: int, until: float | None) -> int:
+        owners = list(self._owners.values())
+        settings = f"max_connections={self.size}, pool_timeout={self.wait}"
+        if owners.count(me) == self.size:
+            raise TransportError(
+                f"this thread's own open streams hold every place ({settings}): read them to the end or close() them"
+            )
+        left = None if until is None else max(until - time.monotonic(), 0)
+        try:
+            return self._free.get(timeout=min((x for x in (self.wait, left) if x is not None), default=None))
+        except queue.Empty:
+            raise RequestTimeout(
+                f"no free place in time: other threads' calls and open streams hold them all ({settings})"
+            ) from None
+
+
+class Reply(NamedTuple):
+    """What one try brought: an answer (whole, or a stream yet to be read), or an error and the word for it."""
+
+    url: str
+    note: Try
+    response: requests.Response
+    body: Body | None = None
+    data: bytes = b""
+    error: GigaChatException | None = None
+    fault: Fault = ""
+    slot: Slot | None = None
+
+
+class Transport:
+    """One session for the two hosts, one retry loop, and the one place where foreign errors become ours."""
+
+    def __init__(self, config: Mapping[str, Any], tokens: TokenCache) -> None:
+        self.config = config
+        self.tokens = tokens
+        self.limiter = Limiter(config["max_connections"], config["pool_timeout"])
+        self.sleep = time.sleep
+        self.session = requests.Session()
+        self.session.trust_env = False
+        self.session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self.session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]
+        self.session.adapters.clear()
+        self.routes: dict[str, dict[str, str]] = {}  # the proxies of each origin
+        self.trusts: dict[str, Trust] = {}
+        for key, with_cert in (("base_url", True), ("auth_url", config["auth_client_cert"])):
+            self._mount(config[key], with_cert)
+        headers = {"User-Agent": "gigachat-lite/" + VERSION, "Accept": "application/json"}
+        self._template = requests.Request("GET", config["base_url"], headers=headers).prepare()
+        self._template._cookies = None  # type: ignore[attr-defined]
+        self._template.headers["Accept-Encoding"] = "gzip, deflate"
+
+    def _mount(self, url: str, with_cert: bool) -> None:
+        origin = origin_of(url)
+        if origin in self.routes:
+            return
+        if origin.startswith("https"):
+            self.trusts[origin] = Trust(self.config, host_of(url), with_cert)
+        self.session.mount(origin, TLSAdapter(self.trusts.get(origin), max(self.config["max_connections"], 10)))
+        proxy = self.config["proxy"]
+        if proxy:
+            self.routes[origin] = {"http": proxy, "https": proxy}
+        else:
+            self.routes[origin] = get_environ_proxies(url, no_proxy=None) if self.config["trust_env"] else {}
+        check_proxy(
+            select_proxy(url, self.routes[origin]), "proxy (GIGACHAT_PROXY)" if proxy else "the environment's proxy"
+        )
+
+    def send(self, call: Call) -> Reply:
+        """Send a call until it is answered or may not be sent again, and raise what stands in the way.
+
+        An answer is read whole, but for a stream, whose place in the limiter goes to the caller with it.
+        """
+        slot = self.limiter.take(call.until) if call.kind == "generate" else None
+        try:
+            reply = self._insist(call)
+            if call.stream:
+                reply, slot = reply._replace(slot=slot), None
+            return reply
+        finally:
+            if slot:
+                slot.give_back()
+
+    def _insist(self, call: Call) -> Reply:
+        """Send again what may be: after a 401 with a new token and after a failed chain with more roots, once each."""
+        url = call.path if "://" in call.path else self.config["base_url"] + call.path
+        trust = self.trusts.get(origin_of(url))
+        own_token = "://" not in call.path and "Authorization" not in call.headers
+        tries, renewed = 1, False
+        while True:
+            token = self.tokens.get(call.until) if own_token else None
+            narrow = trust is not None and not trust.wide
+            reply = self._try(call, url, token, tries)
+            if reply.error is None:
+                return reply
+            if reply.fault == 401 and token and not renewed and self.tokens.drop(token.value):
+                renewed = True
+                continue
+            if narrow and trust and reply.fault == "tls" and verify_code(linked(reply.error)) in UNKNOWN_ISSUER:
+                trust.widen()
+                continue
+            delay = retry_delay(call.kind, reply.fault, tries, self.config, getattr(reply.error, "retry_after", None))
+            if delay is None or (call.until is not None and time.monotonic() + delay >= call.until):
+                raise reply.error
+            self.sleep(delay)
+            tries += 1
+
+    def _try(self, call: Call, url: str, token: Token | None, tries: int) -> Reply:
+        request = self._prepare(call, url, token)
+        note = Try(call.until, (call.timeout or self.config["timeout"])[1])
+        began = time.monotonic()
+        reply = self._exchange(request, note, call)
+        if logger.isEnabledFor(logging.DEBUG):
+            ms = (time.monotonic() - began) * 1000
+            status, about = reply.fault or reply.response.status_code, reply.response.headers.get("X-Request-Id")
+            path = urlsplit(url).path
+            logger.debug("%s %s: %s, try %d, %.0f ms, request id %s", call.method, path, status, tries, ms, about)
+        return reply
+
+    def _prepare(self, call: Call, url: str, token: Token | None) -> requests.PreparedRequest:
+        """Copy the constant part of a request and add what this try has of its own."""
+        request = self._template.copy()
+        request.method, request.url, request.body = call.method, url, call.body
+        headers = request.headers
+        if call.body is not None:
+            headers["Content-Length"] = str(len(call.body))
+            headers["Content-Type"] = "application/json"
+        if call.stream:
+            headers["Accept"] = "text/event-stream"
+            headers["Accept-Encoding"] = "identity"
+        if token is not None:
+            headers["Authorization"] = Secret("Bearer " + token.value)
+        if call.headers:
+            headers.update(call.headers)
+        if call.each is not None:
+            headers.update(call.each())
+        return request
+
+    def _exchange(self, request: requests.PreparedRequest, note: Try, call: Call) -> Reply:
+        url = str(request.url)
+        route = self.routes[origin_of(url)]
+        local.note = note
+        try:
+            connect = note.patience((call.timeout or self.config["timeout"])[0])
+            response = self.session.send(
+                request,
+                stream=True,
+                timeout=(connect, note.read),
+                allow_redirects=False,
+                proxies=route,
+                verify=True,
+                cert=None,
+            )
+        except Exception as exc:
+            fault = fault_of(exc, note)
+            return Reply(url, note, requests.Response(), error=self.translate(exc, url, note), fault=fault)
+        finally:
+            local.note = None
+        body = Body(response, note)
+        try:
+            return judge(Reply(url, note, response, body), call.stream)
+        except Exception as exc:
+            body.close()
+            fault = fault_of(exc, note)
+            error = self.translate(exc, url, note)
+            return Reply(url, note, response, error=error, fault="deadline" if fault == "deadline" else "broken")
+        except BaseException:
+            body.close()
+            raise
+
+    def translate(self, exc: Exception, url: str, note: Try) -> GigaChatException:
+        """Turn a foreign exception into ours, as ``translated`` does, for one of this transport's addresses."""
+        trust = self.trusts.get(origin_of(url))
+        proxy = select_proxy(url, self.routes[origin_of(url)])
+        return translated(exc, fault_of(exc, note), url, note, trust.roots if trust else [], proxy)
+
+
+def origin_of(url: str) -> str:
+    """Take the origin of an address; its final slash keeps ``https://host.evil/`` from matching a mount.
+
+    >>> origin_of("https://api.giga.chat/v1/models")
+    'https://api.giga.chat/'
+    """
+    return "/".join(url.split("/", 3)[:3]) + "/"
+
+
+def judge(reply: Reply, stream: bool) -> Reply:
+    """Read an answer, unless it is the stream that was asked for, and tell whether it is an error."""
+    response, body = reply.response, reply.body
+    assert body is not None
+    status = response.status_code
+    good = 200 <= status < 300
+    is_stream = response.headers.get("Content-Type", "").lower().startswith("text/event-stream")
+    if good and stream and is_stream:
+        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+            body.close()
+            return refuse(reply, status, b"", "the stream is compressed, though it was asked for without")
+        return reply
+    try:
+        data = body.read_all(None if good else ERROR_LIMIT)
+    except (OSError, http.client.HTTPException):
+        if good:
+            raise
+        data = b""  # a broken error is still that error
+        body.close()
+    response._content, response._content_consumed = data, True  # type: ignore[attr-defined]
+    if not good:
+        return refuse(reply, status, data)
+    hidden = hidden_status(data)
+    if hidden:
+        return refuse(reply, hidden, data)
+    if stream:
+        return refuse(reply, status, data[:ERROR_LIMIT], "the answer is no event stream: " + (excerpt(data) or "empty"))
+    return reply._replace(data=data)
+
+
+def refuse(reply: Reply, status: int, data: bytes, message: str | None = None) -> Reply:
+    """Make a reply an error of its status."""
+    error = response_error(reply.url, status, data, reply.response.headers, message)
+    if isinstance(error, RateLimitError) or status == 503:
+        date = parse_date(reply.response.headers.get("Date"), time.time())
+        error.retry_after = parse_retry_after(reply.response.headers.get("Retry-After"), date)
+    return reply._replace(error=error, fault=status if error.status_code != 200 else "not understood")
+
+
+def hidden_status(data: bytes) -> int:
+    """Find the error in a 200 whose body says that it is one; 0 for none.
+
+    >>> hidden_status(b'{"status":429,"message":"Too many requests"}'), hidden_status(b'{"status":200}')
+    (429, 0)
+    """
+    if len(data) > 4096 or b'"status"' not in data:
+        return 0
+    try:
+        said = json.loads(data.decode("utf-8"))
+    except ValueError:
+        return 0
+    status = said.get("status") if isinstance(said, dict) else None
+    return status if isinstance(status, int) and 400 <= status < 600 else 0
+
+
+def check_proxy(proxy: str | None, origin: str) -> None:
+    """Refuse a proxy that requests cannot use, before it raises something less clear."""
+    scheme = urlsplit(proxy).scheme.lower() if proxy and "://" in proxy else "http"
+    if scheme in ("http", "https"):
+        return
+    if scheme not in ("socks4", "socks4a", "socks5", "socks5h"):
+        raise ConfigurationError(
+            f"{origin}: a proxy of scheme {scheme!r} is not supported; use http:// or socks5h://, or trust_env=False"
+        )
+    try:
+        import socks  # type: ignore[import-untyped] # noqa: F401
+    except ImportError:
+        raise ConfigurationError(
+            f"{origin}: a SOCKS proxy needs PySocks (pip install pysocks); or give proxy=, or trust_env=False"
+        ) from None
+
+
+WHAT_HAPPENED = {
+    "dns": "the name cannot be resolved; check base_url (GIGACHAT_BASE_URL) and the network",
+    "refused": "no connection; check base_url (GIGACHAT_BASE_URL) and whether a proxy is needed (GIGACHAT_PROXY)",
+    "connect timeout": "no connection within the connect timeout; a proxy may be needed (proxy, GIGACHAT_PROXY)",
+    "read timeout": "nothing came for {read} s (timeout, GIGACHAT_TIMEOUT)",
+    "deadline": "the deadline of this call ran out",
+    "proxy": "the proxy refuses the connection; check proxy (GIGACHAT_PROXY, HTTPS_PROXY) and its user and password",
+    "broken": "the answer broke off before its end",
+    "stale": "the connection was closed before the answer",
+    "lost": "the connection was closed before the answer",
+}
+
+
+def translated(
+    exc: Exception, fault: Fault, url: str, note: Try, roots: list[str], proxy: str | None = None
+) -> GigaChatException:
+    """Turn an exception of requests, urllib3, http.client, ssl or the system into ours, and keep it as the cause.
+
+    Causes are freed of their requests and answers, for these hold the token.
+    """
+    if isinstance(exc, GigaChatException):
+        return exc
+    chain = linked(exc)
+    for item in chain:
+        for name in ("request", "response"):
+            if getattr(item, name, None) is not None:
+                setattr(item, name, None)
+    error: GigaChatException
+    if fault == "tls":
+        error = TLSError(explain(chain, host_of(url), roots))
+    else:
+        what = WHAT_HAPPENED.get(str(fault), "the request failed").format(read=note.read)
+        system = next((i.strerror for i in reversed(chain) if isinstance(i, OSError) and i.strerror), None)
+        tunnel = next((str(i) for i in chain if "Tunnel connection failed" in str(i) and not i.__cause__), "")
+        why = tunnel[tunnel.find("Tunnel") :].split("'")[0] if tunnel else system or type(exc).__name__
+        through = " through the proxy " + urlsplit(proxy).netloc.rpartition("@")[2] if proxy else ""
+        timeout = fault in ("connect timeout", "read timeout", "deadline")
+        cls = RequestTimeout if timeout else TransportError
+        error = cls(f"{urlsplit(url).netloc}{through}: {what} ({why})")
+    error.__cause__ = exc
+    return error
+
+
+# ------------------------------------------------------------------------------------------------------------- Client
+
+A = TypeVar("A", bound=Answer)
+T = TypeVar("T", bound=Union[Answer, TokensCounts])
+HEADER_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+_clients: WeakSet[GigaChat] = WeakSet()
+
+
+@functools.lru_cache(maxsize=None)
+def watch_forks() -> None:
+    """Give every client of a forked child sockets and locks of its own, from the first client on."""
+
+    def renew() -> None:
+        for client in list(_clients):
+            client._start(client._tokens.peek())
+
+    os.register_at_fork(after_in_child=renew)
+
+
+def check_headers(headers: Mapping[str, Any]) -> dict[str, str]:
+    """Refuse headers that HTTP cannot carry, without showing their values."""
+    checked: dict[str, str] = {}
+    for name, value in headers.items():
+        if not isinstance(name, str) or not HEADER_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no name of a header")
+        if not isinstance(value, str) or not HEADER_VALUE.fullmatch(value):
+            raise ValueError(f"the value of header {name} is no string of ASCII or Latin-1 letters")
+        if name.lower() == "authorization":
+            name, value = "Authorization", Secret(value)
+        checked[name] = value
+    return checked
+
+
+class GigaChat:
+    """A client of the GigaChat API.
+
+    Settings come from the arguments, from ``GIGACHAT_*`` variables and from ``.env`` (see ``load_config``). One client
+    serves any number of threads; it can be pickled, and it survives a fork. Every method also takes ``headers=``,
+    ``timeout=`` (seconds, or a pair for connecting and for each wait) and ``deadline=`` (seconds for the whole call).
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        self.config: dict[str, Any] = load_config(**settings)
+        self._start(None)
+
+    def _start(self, token: Token | None) -> None:
+        config = self.config
+        if token is None and config["access_token"]:
+            token = Token(config["access_token"])
+        self._tokens = TokenCache(self._way(), token)
+        self._transport = Transport(config, self._tokens)
+        if hasattr(os, "register_at_fork"):
+            watch_forks()
+            _clients.add(self)
+
+    def _way(self) -> Callable[[float | None], Token] | None:
+        config = self.config
+        if config["credentials"] or config["client_secret"]:
+            return lambda until: fetch_by_key(config, self._post, until)
+        if config["password"]:
+            return lambda until: fetch_by_password(config, self._post, until)
+        if config["access_token"] or config["cert_file"] or config["ssl_context"] is not None:
+            return None
+        return refuse_to_fetch
+
+    def __enter__(self) -> GigaChat:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return "GigaChat(host={!r}, scope={!r}, model={!r})".format(
+            host_of(self.config["base_url"]),
+            self.config["scope"],
+            self.config["model"],
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"config": self.config}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.config = state["config"]
+        self._start(None)
+
+    def close(self) -> None:
+        """Close the connections that are not in use."""
+        self._transport.session.close()
+
+    # Authorisation
+
+    def get_token(self, **options: Unpack[Options]) -> AccessToken | None:
+        """Get the access token, fetching one where needed; None for a client that authorises by its certificate."""
+        token = self._tokens.get(self._until(options))
+        if token is None:
+            return None
+        expires = None if token.expires_at is None else int(token.expires_at * 1000)
+        answer = AccessToken(access_token=str(token.value), expires_at=expires)
+        answer.x_headers = token.x_headers
+        return answer
+
+    def _post(self, url: str, until: float | None, body: bytes, headers: Mapping[str, str], each: Any = None) -> Token:
+        reply = self._transport.send(Call("POST", url, body, headers=headers, each=each, until=until))
+        try:
+            data = decode_json(reply.data.decode("utf-8"))
+            date = reply.response.headers.get("Date")
+            buffer = self.config["token_expiry_buffer_ms"] / 1000
+            token = new_token(data, date, time.time(), time.monotonic(), buffer)
+        except (ValueError, AttributeError, RecursionError):
+            what = "the answer holds no access token"  # and is not shown, for it may hold half of one
+            raise response_error(url, reply.response.status_code, b"", reply.response.headers, what) from None
+        return token._replace(x_headers=x_headers(reply.response))
+
+    # Endpoints: each is one Call and one type
+
+    def chat(self, payload: Payload, **options: Unpack[Options]) -> ChatCompletion:
+        """Ask, and get the whole answer (API documentation, POST /chat/completions).
+
+        ``payload`` is a question, a list of messages, or a whole request as a dict or ``Chat``.
+        """
+        call = Call("POST", "/chat/completions", to_json(self._chat_body(payload)), "generate")
+        return self._ask(call, ChatCompletion, options)
+
+    def stream(self, payload: Payload, **options: Unpack[Options]) -> Stream:
+        """Ask, and get the answer as it is written; errors before its beginning are raised here."""
+        body = {**self._chat_body(payload), "stream": True}
+        call = Call("POST", "/chat/completions", to_json(body), "generate", stream=True)
+        return Stream(self._send(call, options), self._transport.translate)
+
+    def embeddings(
+        self, texts: str | Sequence[str], model: str = "Embeddings", **options: Unpack[Options]
+    ) -> Embeddings:
+        """Turn texts into vectors, in their order (POST /embeddings)."""
+        body = to_json({"model": model, "input": strings(texts, "texts")})
+        return self._ask(Call("POST", "/embeddings", body, "generate"), Embeddings, options)
+
+    def get_models(self, **options: Unpack[Options]) -> Models:
+        """List the models that the service offers (GET /models)."""
+        return self._ask(Call("GET", "/models"), Models, options)
+
+    def get_model(self, model: str, **options: Unpack[Options]) -> Model:
+        """Describe one model (GET /models/{model})."""
+        return self._ask(Call("GET", "/models/" + path_id(model, "model")), Model, options)
+
+    def tokens_count(
+        self, input_: str | Sequence[str], model: str | None = None, **options: Unpack[Options]
+    ) -> TokensCounts:
+        """Count the tokens and characters of texts, in their order (POST /tokens/count)."""
+        body = to_json({"model": model or self._model(), "input": strings(input_, "input_")})
+        reply = self._send(Call("POST", "/tokens/count", body), options)
+        return self._wrap(reply, list, TokensCounts)
+
+    # What they share
+
+    def _ask(self, call: Call, kind: type[A], options: Options) -> A:
+        return self._wrap(self._send(call, options), dict, kind)
+
+    def _wrap(self, reply: Reply, expected: type, kind: Callable[[Any], T]) -> T:
+        value = read_json(reply)
+        if not isinstance(value, expected):
+            what = f"the answer is a JSON {type(value).__name__} where a {expected.__name__} was expected"
+            raise response_error(
+                reply.url, reply.response.status_code, reply.data[:ERROR_LIMIT], reply.response.headers, what
+            )
+        answer = kind(value)
+        answer.x_headers = x_headers(reply.response)
+        return answer
+
+    def _send(self, call: Call, options: Options) -> Reply:
+        unknown = set(options) - {"headers", "timeout", "deadline"}
+        if unknown:
+            name = sorted(unknown)[0]
+            raise TypeError(
+                "no such option: {!r}{}".format(name, did_you_mean(name, ("headers", "timeout", "deadline")))
+            )
+        headers = check_headers({**context_headers(), **(options.get("headers") or {})})
+        timeout = options.get("timeout")
+        call = call._replace(
+            headers=headers,
+            timeout=None if timeout is None else coerce("timeout", timeout, "option timeout"),
+            until=self._until(options),
+        )
+        try:
+            return self._transport.send(call)
+        except NotFoundError as error:
+            if error.message == "No such model":
+                self._offer_models(error)
+            raise
+
+    def _until(self, options: Options) -> float | None:
+        deadline = options.get("deadline")
+        seconds = self.config["deadline"] if deadline is None else coerce("deadline", deadline, "option deadline")
+        return None if seconds is None else time.monotonic() + seconds
+
+    def _offer_models(self, error: NotFoundError) -> None:
+        try:
+            models = self.get_models(deadline=5.0)
+            error.hint = "The service offers: " + ", ".join(str(model.id) for model in models.data) + "."
+        except Exception:  # the hint is a kindness; the error stands without it
+            logger.debug("the models could not be listed")
+
+    def _model(self) -> str:
+        model: str | None = self.config["model"]
+        if model is None:
+            host = host_of(self.config["base_url"])
+            raise ModelNotSpecifiedError(
+                f"{host} has no default model: name one, as model= or GIGACHAT_MODEL (get_models() lists them)"
+            )
+        return model
+
+    def _chat_body(self, payload: Payload) -> dict[str, Any]:
+        """Make a request's body: what the caller wrote, and the config's model, profanity_check and flags."""
+        body = chat_body(payload)
+        if body.get("model") is None:
+            body["model"] = self._model()
+        for name in ("profanity_check", "flags"):
+            if self.config[name] is not None and name not in body:
+                body[name] = self.config[name]
+        return body

@@ -1,0 +1,466 @@
+"""Settings: from arguments, the environment and ``.env`` into one plain dict, checked before anything is sent."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import logging
+import math
+import os
+import re
+import ssl
+from typing import Any, Callable, Iterable, Mapping, NamedTuple
+from urllib.parse import urlsplit
+
+from .exceptions import ConfigurationError
+from .trust import is_gigachat
+
+__all__ = ["DEFAULTS", "load_config", "redact"]
+
+logger = logging.getLogger("gigachat_lite")
+
+DEFAULTS: dict[str, Any] = {
+    "credentials": None,
+    "client_id": None,
+    "client_secret": None,
+    "scope": "GIGACHAT_API_PERS",
+    "model": None,  # "GigaChat", except on *.giga.chat
+    "base_url": "https://gigachat.devices.sberbank.ru/api/v1",
+    "auth_url": "https://ngw.devices.sberbank.ru:9443/api/v2/oauth",
+    "access_token": None,
+    "user": None,
+    "password": None,
+    "verify_ssl_certs": True,
+    "ca_bundle_file": None,
+    "cert_file": None,
+    "key_file": None,
+    "key_file_password": None,
+    "auth_client_cert": True,
+    "ssl_context": None,
+    "timeout": (10.0, 180.0),  # seconds to connect, and for each wait after it
+    "deadline": None,  # seconds for a whole call
+    "max_connections": None,  # 1 for an authorization key of scope PERS, else 10
+    "pool_timeout": 60.0,
+    "max_retries": 2,
+    "retry_backoff_factor": 0.5,
+    "retry_on_status_codes": None,
+    "token_expiry_buffer_ms": 60000.0,
+    "profanity_check": None,
+    "flags": None,
+    "proxy": None,
+    "trust_env": True,
+    "allow_http": False,
+}
+PREFIX = "GIGACHAT_"
+KEY_ALIASES = ("AUTH_KEY", "API_KEY", "AUTHORIZATION_KEY", "AUTHORIZATION_DATA")
+SECRETS = ("credentials", "client_secret", "access_token", "password", "key_file_password", "proxy")
+WAYS = (("credentials",), ("client_id", "client_secret"), ("user", "password"))
+NOT_WITH_CONTEXT = ("ca_bundle_file", "cert_file", "key_file", "key_file_password", "verify_ssl_certs")
+UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+class Secret(str):
+    """A string that does not show itself in a repr, and so not in the frames that a crash reporter collects."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
+class Layer(NamedTuple):
+    """The settings of one source, and how it names them: ``origin % name``."""
+
+    origin: str
+    values: dict[str, Any]
+
+    def name(self, key: str) -> str:
+        """Name a setting and where it came from, for an error."""
+        return self.origin % (key if self.origin.startswith("argument") else PREFIX + key.upper())
+
+
+def load_config(
+    env_file: None | bool | str | os.PathLike[str] = None,
+    environ: Mapping[str, str] | None = None,
+    **given: Any,
+) -> dict[str, Any]:
+    """Gather all settings into a plain dict with every key of DEFAULTS.
+
+    An argument is stronger than the environment, which is stronger than a ``.env`` file found from the working
+    directory upwards; None and empty strings mean "not given". ``env_file`` names a file or, as False, reads none;
+    ``environ`` replaces ``os.environ``, which is never changed. Raises ConfigurationError, naming the setting and its
+    source, for what cannot work.
+    """
+    for key in given:
+        if key not in DEFAULTS:
+            raise TypeError(f"no such setting: {key!r}{did_you_mean(key, DEFAULTS)}")
+    layers = [
+        Layer("argument %s", {key: value for key, value in given.items() if value is not None and value != ""}),
+        Layer("environment variable %s", _known(os.environ if environ is None else environ, "the environment")),
+    ]
+    path = _env_path(env_file)
+    if path:
+        layers.append(Layer("%s in " + path.replace("%", "%%"), _known(_read_env_file(path), path)))
+    _choose_way(layers)
+    config = dict(DEFAULTS)
+    source: dict[str, int] = {}
+    for rank in reversed(range(len(layers))):
+        for key, value in layers[rank].values.items():
+            config[key] = coerce(key, value, layers[rank].name(key))
+            source[key] = rank
+    _settle(config, lambda key: layers[source[key]].name(key) if key in source else key, source)
+    return config
+
+
+def coerce(key: str, value: Any, where: str) -> Any:
+    """Give a setting its type, or say what is wrong with it and where it came from."""
+    try:
+        return COERCE[key](value)
+    except ValueError as exc:
+        raise ConfigurationError(f"{where}: {exc}") from None
+
+
+def redact(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy a config for printing, with its secrets masked.
+
+    >>> redact({"credentials": "c2VjcmV0", "scope": "GIGACHAT_API_PERS", "password": None})
+    {'credentials': '***', 'scope': 'GIGACHAT_API_PERS', 'password': None}
+    """
+    return {key: "***" if key in SECRETS and value else value for key, value in config.items()}
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Name the nearest known name.
+
+    >>> did_you_mean("verify_ssl", DEFAULTS)
+    "; did you mean 'verify_ssl_certs'?"
+    """
+    import difflib
+
+    near = difflib.get_close_matches(str(name), list(known), 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _known(environ: Mapping[str, str], where: str) -> dict[str, Any]:
+    """Pick the settings out of variables: known names, aliases, nothing empty; warn of names nobody knows."""
+    found: dict[str, Any] = {}
+    for name, value in environ.items():
+        key = name[len(PREFIX) :].lower() if name.startswith(PREFIX) else ""
+        if not key or not value or not value.strip():
+            continue
+        if key in DEFAULTS and key != "ssl_context":
+            found[key] = value
+        elif key.upper() in KEY_ALIASES:
+            found.setdefault("credentials", value)
+        elif key == "token":
+            found.setdefault("credentials" if _is_key(value) else "access_token", value)
+        else:
+            logger.warning("%s in %s is not a setting of gigachat_lite%s", name, where, did_you_mean(key, DEFAULTS))
+    return found
+
+
+def _env_path(env_file: None | bool | str | os.PathLike[str]) -> str:
+    if env_file is False:
+        return ""
+    if env_file is not None and env_file is not True:
+        path = os.path.expanduser(os.fspath(env_file))
+        if not os.path.isfile(path):
+            raise ConfigurationError(f"argument env_file: there is no file {path}")
+        return path
+    from dotenv import find_dotenv
+
+    try:
+        path = find_dotenv(usecwd=True)
+        if path and hasattr(os, "geteuid"):
+            folder_mode = os.stat(os.path.dirname(path)).st_mode
+            if folder_mode & 0o002 and os.stat(path).st_uid not in (os.geteuid(), 0):
+                logger.warning("%s is skipped: it is another user's, in a folder that anyone may write to", path)
+                return ""
+    except OSError:  # the working directory or the file is gone
+        return ""
+    return path
+
+
+def _read_env_file(path: str) -> dict[str, str]:
+    """Read a ``.env`` file in the encodings that editors really leave: utf-8, utf-16 with a mark, cp1251."""
+    import io
+
+    from dotenv import dotenv_values
+
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+    except OSError as exc:
+        raise ConfigurationError(f"{path} cannot be read: {exc.strerror}") from exc
+    utf_16 = content[:2] in (b"\xff\xfe", b"\xfe\xff")
+    for encoding in ("utf-16",) if utf_16 else ("utf-8-sig", "cp1251"):
+        try:
+            text = content.decode(encoding)
+            break
+        except UnicodeDecodeError:
+            continue
+    else:
+        raise ConfigurationError(f"{path} is neither utf-8, utf-16 nor cp1251")
+    logger.debug("settings are read from %s", path)
+    values = dotenv_values(stream=io.StringIO(text), interpolate=False)
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _choose_way(layers: list[Layer]) -> None:
+    """Keep the way to a token that the strongest layer names, and drop the others.
+
+    The second half of a pair may stand in a weaker layer. An access token of a weaker layer than the way is dropped
+    too: it belongs to another account as likely as not.
+    """
+    half = None
+    for rank, layer in enumerate(layers):
+        for way in WAYS:
+            if not any(key in layer.values for key in way):
+                continue
+            missing = [key for key in way if not any(key in weaker.values for weaker in layers[rank:])]
+            if not missing:
+                for other in layers:
+                    for key in {key for names in WAYS for key in names} - set(way):
+                        other.values.pop(key, None)
+                for weaker in layers[rank + 1 :]:
+                    weaker.values.pop("access_token", None)
+                return
+            if half is None:
+                there = next(key for key in way if key in layer.values)
+                half = "{} needs {} beside it".format(layer.name(there), " and ".join(missing))
+        if half and rank == 0:
+            break
+    if half:
+        raise ConfigurationError(half)
+
+
+def _settle(config: dict[str, Any], name: Callable[[str], str], rank: Mapping[str, int]) -> None:
+    """Fill the defaults that depend on other settings, and refuse what cannot work together."""
+    for key in ("base_url", "auth_url"):
+        scheme, host = urlsplit(config[key]).scheme, host_of(config[key])
+        if scheme == "http" and not config["allow_http"] and not is_loopback(host):
+            raise ConfigurationError(
+                f"{name(key)}: http:// would send the key in clear text; use https://, or allow_http=True"
+            )
+    if config["model"] is None and not (host_of(config["base_url"]) + ".").endswith("giga.chat."):
+        config["model"] = "GigaChat"
+    if config["max_connections"] is None:
+        key = config["credentials"] or config["client_secret"]
+        config["max_connections"] = 1 if key and config["scope"] == "GIGACHAT_API_PERS" else 10
+    if config["ssl_context"] is not None:
+        ignored = [key for key in NOT_WITH_CONTEXT if config[key] != DEFAULTS[key]]
+        if ignored:
+            logger.warning("ssl_context is given, so these are not applied: %s", ", ".join(ignored))
+        return
+    if not config["verify_ssl_certs"]:
+        if config["ca_bundle_file"] and rank["ca_bundle_file"] < rank["verify_ssl_certs"]:
+            config["verify_ssl_certs"] = True
+        else:
+            logger.warning("TLS verification is off (%s): anyone on the way can read the key", name("verify_ssl_certs"))
+    for key, partner in (("key_file", "cert_file"), ("key_file_password", "cert_file")):
+        if config[key] and not config[partner]:
+            raise ConfigurationError(f"{name(key)} needs {partner} beside it")
+
+
+def host_of(url: str) -> str:
+    """Take the host out of a URL, in lower case and without a port.
+
+    >>> host_of("https://API.giga.chat:443/v1"), host_of("http://[::1]:80/")
+    ('api.giga.chat', '::1')
+    """
+    return urlsplit(url).hostname or ""
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is this machine.
+
+    >>> is_loopback("localhost"), is_loopback("127.0.0.2"), is_loopback("127.example.com")
+    (True, True, False)
+    """
+    return host in ("localhost", "::1") or re.fullmatch(r"127(\.\d{1,3}){3}", host) is not None
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"a string is needed, not {type(value).__name__}")
+    text = value.strip()
+    while len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+        text = text[1:-1].strip()
+    if not text:
+        raise ValueError("it is empty")
+    return text
+
+
+def _secret(value: Any) -> Secret:
+    if not isinstance(value, str):
+        raise ValueError(f"a string is needed, not {type(value).__name__}")
+    return Secret(value)
+
+
+def _without_scheme(value: Any) -> str:
+    return re.sub(r"^(basic|bearer)\s+", "", _text(value), flags=re.IGNORECASE)
+
+
+def _is_key(value: str) -> bool:
+    try:
+        return b":" in base64.b64decode(_without_scheme(value), validate=True)
+    except (binascii.Error, ValueError):
+        return False
+
+
+def _key(value: Any) -> Secret:
+    key = _without_scheme(value)
+    advice = "give the authorization key of the cabinet, base64 of client_id:client_secret"
+    if not key.isascii():
+        raise ValueError("this is a placeholder, not a key: " + advice)
+    if UUID.fullmatch(key):
+        raise ValueError(
+            "this is a client id or a client secret, not a key: give client_id and client_secret, or " + advice
+        )
+    if key.startswith("eyJ") or key.count(".") >= 2:
+        raise ValueError("this is an access token, not a key: give it as access_token, or " + advice)
+    if re.search(r"[\s\x00-\x1f]", key):
+        raise ValueError("there is white space inside the key: " + advice)
+    if not _is_key(key):
+        logger.warning("credentials does not decode as base64 of client_id:client_secret; the service may refuse it")
+    return Secret(key)
+
+
+def _token(value: Any) -> Secret:
+    token = _without_scheme(value)
+    if not re.fullmatch(r"[\x21-\x7e]+", token):
+        raise ValueError("a token has no spaces and no letters beyond ASCII")
+    return Secret(token)
+
+
+def _url(value: Any) -> str:
+    """Take an address as people write it: any case of scheme, with or without a final slash or the default port."""
+    text = _text(value)
+    try:
+        parts = urlsplit(text if "://" in text else "https://" + text)
+        port, host = parts.port, parts.hostname or ""
+    except ValueError:
+        raise ValueError("this is not an address") from None
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("a user and a password do not belong into an address: give user and password")
+    if parts.scheme not in ("http", "https") or not host or re.search(r"\s", text) or parts.query or parts.fragment:
+        raise ValueError("an address such as https://api.giga.chat/v1 is needed")
+    path = parts.path.rstrip("/")
+    if not path and is_gigachat(host):
+        path = "/v1" if host.endswith("giga.chat") else "/api/v1"
+    netloc = f"[{host}]" if ":" in host else host
+    if port and port != {"http": 80, "https": 443}[parts.scheme]:
+        netloc += f":{port}"
+    return f"{parts.scheme}://{netloc}{path}"
+
+
+def _proxy(value: Any) -> Secret:
+    text = _text(value)
+    try:
+        parts = urlsplit(text if "://" in text else "http://" + text)
+        usable = bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError("an address such as http://proxy.example:3128 is needed")
+    return Secret(parts.geturl())
+
+
+def _bool(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    word = str(value).strip().lower()
+    if word in ("1", "true", "yes", "on", "y", "t"):
+        return True
+    if word in ("0", "false", "no", "off", "n", "f"):
+        return False
+    raise ValueError("true or false is needed")
+
+
+def _number(value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise ValueError("a number is needed") from None
+    if isinstance(value, bool) or math.isnan(number) or number < 0:
+        raise ValueError("a number that is not negative is needed")
+    return number
+
+
+def _limit(value: Any) -> float | None:
+    """Take a limit in seconds; ``inf`` is none."""
+    number = _number(value)
+    if number == 0:
+        raise ValueError("0 seconds is no time; inf means no limit")
+    return None if math.isinf(number) else number
+
+
+def _count(least: int) -> Callable[[Any], int]:
+    def coerce(value: Any) -> int:
+        number = _number(value)
+        if number != int(min(number, 10**9)) or number < least:
+            raise ValueError(f"a whole number from {least} on is needed")
+        return int(number)
+
+    return coerce
+
+
+def _items(value: Any) -> list[Any]:
+    """Take a list as a list, as JSON or as words with commas."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value) if value.strip().startswith("[") else value.split(",")
+        except ValueError:
+            raise ValueError("a list such as 429,503 or [429, 503] is needed") from None
+    elif isinstance(value, (int, float)):
+        value = [value]
+    return [item.strip() if isinstance(item, str) else item for item in value if item != ""]
+
+
+def _timeout(value: Any) -> tuple[float | None, float | None]:
+    parts = value if isinstance(value, (tuple, list)) else _items(str(value))
+    if len(parts) not in (1, 2):
+        raise ValueError("seconds are needed, or a pair (connect, read)")
+    return (_limit(parts[0]), _limit(parts[-1]))
+
+
+def _codes(value: Any) -> tuple[int, ...]:
+    codes = tuple(_count(100)(item) for item in _items(value))
+    if any(code > 599 for code in codes):
+        raise ValueError("status codes from 100 to 599 are needed")
+    return codes
+
+
+def _file(value: Any) -> str:
+    path = os.path.expanduser(os.fspath(value) if isinstance(value, os.PathLike) else _text(value))
+    if not os.path.exists(path):
+        raise ValueError(f"there is no file {path}")
+    return path
+
+
+def _context(value: Any) -> ssl.SSLContext:
+    if not isinstance(value, ssl.SSLContext):
+        raise ValueError("an ssl.SSLContext is needed")
+    return value
+
+
+COERCE: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(("client_id", "scope", "model", "user"), _text),
+    **dict.fromkeys(("password", "key_file_password"), _secret),
+    **dict.fromkeys(("base_url", "auth_url"), _url),
+    **dict.fromkeys(("ca_bundle_file", "cert_file", "key_file"), _file),
+    **dict.fromkeys(("verify_ssl_certs", "auth_client_cert", "profanity_check", "trust_env", "allow_http"), _bool),
+    **dict.fromkeys(("deadline", "pool_timeout"), _limit),
+    **dict.fromkeys(("retry_backoff_factor", "token_expiry_buffer_ms"), _number),
+    "credentials": _key,
+    "client_secret": lambda value: Secret(_text(value)),
+    "access_token": _token,
+    "ssl_context": _context,
+    "timeout": _timeout,
+    "max_connections": _count(1),
+    "max_retries": _count(0),
+    "retry_on_status_codes": _codes,
+    "flags": _items,
+    "proxy": _proxy,
+}

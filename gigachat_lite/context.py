@@ -1,0 +1,69 @@
+"""Context variables whose values travel as headers of every request made in their context.
+
+New threads begin with an empty context: set them there again, run the thread's work by
+``contextvars.copy_context().run``, or give ``headers=`` to the call.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import Mapping
+
+__all__ = [
+    "agent_id_cvar",
+    "authorization_cvar",
+    "client_id_cvar",
+    "custom_headers_cvar",
+    "operation_id_cvar",
+    "request_id_cvar",
+    "service_id_cvar",
+    "session_id_cvar",
+    "trace_id_cvar",
+]
+
+authorization_cvar: ContextVar[str | None] = ContextVar("authorization_cvar", default=None)
+"""A whole Authorization header, used in place of the client's own token; its 401 is final."""
+client_id_cvar: ContextVar[str | None] = ContextVar("client_id_cvar", default=None)
+"""X-Client-ID: your user's id; a file can be read only with the value it was made with."""
+session_id_cvar: ContextVar[str | None] = ContextVar("session_id_cvar", default=None)
+"""X-Session-ID: a constant one makes the service's prompt cache hit."""
+request_id_cvar: ContextVar[str | None] = ContextVar("request_id_cvar", default=None)
+"""X-Request-ID: your own id of the request; the service makes one where there is none."""
+service_id_cvar: ContextVar[str | None] = ContextVar("service_id_cvar", default=None)
+"""X-Service-ID."""
+operation_id_cvar: ContextVar[str | None] = ContextVar("operation_id_cvar", default=None)
+"""X-Operation-ID."""
+trace_id_cvar: ContextVar[str | None] = ContextVar("trace_id_cvar", default=None)
+"""X-Trace-ID."""
+agent_id_cvar: ContextVar[str | None] = ContextVar("agent_id_cvar", default=None)
+"""X-Agent-ID."""
+custom_headers_cvar: ContextVar[Mapping[str, str] | None] = ContextVar("custom_headers_cvar", default=None)
+"""Any further headers, as a mapping; stronger than the variables above, weaker than ``headers=`` of a call."""
+
+_HEADERS = (
+    ("Authorization", authorization_cvar),
+    ("X-Client-ID", client_id_cvar),
+    ("X-Session-ID", session_id_cvar),
+    ("X-Request-ID", request_id_cvar),
+    ("X-Service-ID", service_id_cvar),
+    ("X-Operation-ID", operation_id_cvar),
+    ("X-Trace-ID", trace_id_cvar),
+    ("X-Agent-ID", agent_id_cvar),
+)
+
+
+def context_headers() -> dict[str, str]:
+    """Collect the headers that the context asks for.
+
+    >>> token = session_id_cvar.set("s-1")
+    >>> context_headers()
+    {'X-Session-ID': 's-1'}
+    >>> session_id_cvar.reset(token)
+    """
+    headers = {}
+    for name, variable in _HEADERS:
+        value = variable.get()
+        if value is not None:
+            headers[name] = value
+    headers.update(custom_headers_cvar.get() or {})
+    return headers

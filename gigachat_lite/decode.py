@@ -1,0 +1,304 @@
+"""Decode: from the bytes of an answer to plain data, and from server-sent events to a stream of chunks."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Mapping, NoReturn
+
+import requests
+
+from .adapters import Try
+from .exceptions import ERROR_LIMIT, GigaChatException, StreamError, TLSError, TransportError, excerpt, response_error
+from .models import ChatCompletion, ChatCompletionChunk, Usage
+
+if TYPE_CHECKING:
+    from .client import Reply
+
+__all__ = ["Stream", "iter_lines", "iter_sse"]
+
+EVENT_LIMIT = 8 << 20  # bytes of one event
+
+
+def iter_lines(chunks: Iterable[bytes], limit: int = EVENT_LIMIT) -> Iterator[bytes]:
+    """Split bytes into lines at LF, CR and CRLF, wherever the chunks break; each line the moment its end arrives.
+
+    Works on an open binary file too. A line longer than ``limit`` bytes raises StreamError. What follows the last line
+    end is given as a line of its own, when the bytes end.
+
+    >>> list(iter_lines([b"a\\r", b"\\nb\\n\\nc"]))
+    [b'a', b'b', b'', b'c']
+    """
+    pieces: list[bytes] = []
+    size, after_cr = 0, False
+    for chunk in chunks:
+        if after_cr and chunk:
+            chunk = chunk[1:] if chunk[0] == 10 else chunk
+            after_cr = False
+        if not chunk:
+            continue
+        if b"\n" not in chunk and b"\r" not in chunk:
+            pieces.append(chunk)
+            size += len(chunk)
+        else:
+            if pieces:
+                pieces.append(chunk)
+                chunk = b"".join(pieces)
+                pieces, size = [], 0
+            lines = chunk.splitlines()  # of bytes: at LF, CR and CRLF alone
+            if chunk[-1] not in b"\r\n":
+                pieces = [lines.pop()]
+                size = len(pieces[0])
+            after_cr = chunk[-1] == 13
+            yield from lines
+        if size > limit:
+            raise StreamError(f"a line of the stream is longer than {limit} bytes")
+    if pieces:
+        yield b"".join(pieces)
+
+
+def iter_sse(lines: Iterable[bytes], limit: int = EVENT_LIMIT) -> Iterator[tuple[str, str]]:
+    """Gather lines into server-sent events, as pairs of name and data (WHATWG HTML, 9.2.6).
+
+    An event without data is none, and one that is unfinished when the lines end is dropped. ``[DONE]``, the service's
+    own mark, is given at its line end, without waiting for the empty line, and ends the events.
+
+    >>> list(iter_sse([b"event: ping", b"data: 1", b"data:2", b"", b": remark", b"data: [DONE]", b"data: 3", b""]))
+    [('ping', '1\\n2'), ('message', '[DONE]')]
+    """
+    name, size, first = "message", 0, True
+    data: list[bytes] = []
+    for line in lines:
+        if first:
+            line, first = line[3:] if line.startswith(b"\xef\xbb\xbf") else line, False
+        if not line:
+            if data:
+                yield name, b"\n".join(data).decode("utf-8")
+            name, data, size = "message", [], 0
+            continue
+        field, _, value = line.partition(b":")
+        if value[:1] == b" ":
+            value = value[1:]
+        if field == b"data":
+            if not data and value.strip() == b"[DONE]":
+                yield name, "[DONE]"
+                return
+            data.append(value)
+            size += len(value)
+            if size > limit:
+                raise StreamError(f"an event of the stream is longer than {limit} bytes")
+        elif field == b"event":
+            name = value.decode("utf-8") or "message"
+
+
+decode_json = json.JSONDecoder().decode
+
+
+def read_json(reply: Reply) -> Any:
+    """Decode the body of an answer; one that is not JSON is an error that shows its beginning."""
+    try:
+        return decode_json(reply.data.decode("utf-8"))
+    except (ValueError, RecursionError):
+        what = "is empty" if not reply.data.strip() else "is not JSON but: " + excerpt(reply.data)
+        data, headers = reply.data[:ERROR_LIMIT], reply.response.headers
+        raise response_error(reply.url, reply.response.status_code, data, headers, "the answer " + what) from None
+
+
+def x_headers(response: requests.Response) -> dict[str, str | None]:
+    """Take the ids out of an answer's headers, under the official library's names."""
+    return {name: response.headers.get(name) for name in ("x-request-id", "x-session-id", "x-client-id")}
+
+
+class Assembly:
+    """The events of a stream added up to the answer that the same request would have without streaming."""
+
+    def __init__(self) -> None:
+        self._top: dict[str, Any] = {}
+        self._choices: dict[int, dict[str, Any]] = {}
+        self._texts: dict[tuple[int, str], list[str]] = {}
+
+    def add(self, chunk: Mapping[str, Any]) -> None:
+        """Add one event; what is not of the documented form is left out, never fatal."""
+        self._top.update(chunk)
+        choices = chunk.get("choices")
+        for choice in choices if isinstance(choices, list) else ():
+            if not isinstance(choice, dict):
+                continue
+            index = choice.get("index")
+            index = index if isinstance(index, int) else 0
+            whole = self._choices.setdefault(index, {"message": {}, "index": index})
+            if choice.get("finish_reason"):
+                whole["finish_reason"] = choice["finish_reason"]
+            delta = choice.get("delta")
+            if isinstance(delta, dict) and delta.get("role") != "function_in_progress":
+                for key, value in delta.items():
+                    if key in ("content", "reasoning_content") and isinstance(value, str):
+                        self._texts.setdefault((index, key), []).append(value)
+                    elif value is not None:
+                        whole["message"][key] = value
+
+    def text(self, index: int = 0, key: str = "content") -> str:
+        """Join what has come of a choice's text."""
+        return "".join(self._texts.get((index, key), ()))
+
+    def get(self, key: str) -> Any:
+        """Get what the events said beside the choices."""
+        return self._top.get(key)
+
+    def finish_reason(self) -> str | None:
+        """Get why the first choice ended, None before it has."""
+        reason: str | None = self._choices.get(0, {}).get("finish_reason")
+        return reason
+
+    def whole(self) -> dict[str, Any]:
+        """Put the answer together."""
+        choices = []
+        for index, choice in sorted(self._choices.items()):
+            message = {"content": self.text(index), **choice["message"]}
+            if (index, "reasoning_content") in self._texts:
+                message["reasoning_content"] = self.text(index, "reasoning_content")
+            choices.append({**choice, "message": message})
+        return {**self._top, "choices": choices}
+
+
+class Stream:
+    """The events of a streamed answer, each the moment it arrives: an iterator and a context manager.
+
+    ``.text``, ``.finish_reason`` and ``.usage`` grow with it; ``.completion`` is the whole answer, once its end was
+    seen. An early end is an error with ``.partial``, the text until then; nothing is repeated or left out. It holds a
+    place of ``max_connections`` until it is read to its end, closed or forgotten. ``close()`` from another thread ends
+    its reader at once, with StreamError.
+    """
+
+    def __init__(self, reply: Reply, translate: Callable[[Exception, str, Try], GigaChatException]) -> None:
+        assert reply.body is not None
+        self.x_headers = x_headers(reply.response)
+        self._reply = reply
+        self._body = reply.body
+        self._translate = translate
+        self._events = iter_sse(iter_lines(iter(reply.body.read, b"")))
+        self._assembly = Assembly()
+        self._reader: int | None = None
+        self._open = True
+        self._error: GigaChatException | None = None
+        self.completion: ChatCompletion | None = None
+
+    def __iter__(self) -> Iterator[ChatCompletionChunk]:
+        return self
+
+    def __next__(self) -> ChatCompletionChunk:
+        if not self._open:
+            self._after_the_end()
+        self._reader = threading.get_ident()
+        try:
+            for name, data in self._events:
+                if data == "[DONE]":
+                    break
+                chunk = self._decode(name, data)
+                if chunk is not None:
+                    return chunk
+            else:
+                raise StreamError("the stream ended before its [DONE]")
+        except Exception as exc:
+            self._fail(exc)
+        except BaseException:
+            self._reader = None
+            self.close()
+            raise
+        finally:
+            self._reader = None
+        self._complete()
+        raise StopIteration
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_open", False):  # a finalizer takes no lock: the connection is closed, not given back
+            self._open = False
+            self._body.abandon()
+            if self._reply.slot:
+                self._reply.slot.give_back()
+
+    @property
+    def text(self) -> str:
+        """The text of the first choice, as far as it has come."""
+        return self._assembly.text()
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the first choice ended, None before it has."""
+        return self._assembly.finish_reason()
+
+    @property
+    def usage(self) -> Usage | None:
+        """The tokens used, which come with the last event."""
+        usage = self._assembly.get("usage")
+        return Usage(usage) if isinstance(usage, dict) else None
+
+    def close(self) -> None:
+        """End the stream and free its place; a reader in another thread gets its error at once."""
+        if self._reader not in (None, threading.get_ident()):
+            self._reply.note.cut()
+        elif self._open:
+            self._shut(self._body.close)
+
+    def _decode(self, name: str, data: str) -> ChatCompletionChunk | None:
+        try:
+            value = decode_json(data)
+        except (ValueError, RecursionError):
+            if name != "message":
+                return None  # somebody's ping
+            raise StreamError("an event of the stream is not JSON") from None
+        if not isinstance(value, dict):
+            raise StreamError("an event of the stream is no JSON object")
+        if "choices" not in value and (name == "error" or "status" in value or "message" in value):
+            self._raise_event(value, data)
+        self._assembly.add(value)
+        chunk = ChatCompletionChunk(value)
+        chunk.x_headers = self.x_headers
+        return chunk
+
+    def _raise_event(self, value: dict[str, Any], data: str) -> NoReturn:
+        status = value.get("status")
+        if isinstance(status, int) and 400 <= status < 600:
+            raise response_error(self._reply.url, status, data.encode("utf-8"), self._reply.response.headers)
+        raise StreamError("the service ended the stream: %s" % (value.get("message") or "without a reason"))
+
+    def _complete(self) -> None:
+        self.completion = ChatCompletion(self._assembly.whole())
+        self.completion.x_headers = self.x_headers
+        self._shut(self._body.finish)
+
+    def _fail(self, exc: Exception) -> NoReturn:
+        note, url = self._reply.note, self._reply.url
+        if isinstance(exc, UnicodeDecodeError):
+            exc = StreamError("an event of the stream is not UTF-8")
+        error = self._translate(exc, url, note)
+        if type(error) is TransportError or isinstance(error, TLSError):
+            cause, error = error.__cause__, StreamError(*error.args)
+            error.__cause__ = cause
+        error.partial = self.text
+        self._error = error
+        self._shut(self._body.close)
+        raise error
+
+    def _after_the_end(self) -> NoReturn:
+        if self._error is not None:
+            raise self._error
+        if self.completion is not None:
+            raise StopIteration
+        error = StreamError("the stream was closed before its end")
+        error.partial = self.text
+        raise error
+
+    def _shut(self, end: Callable[[], None]) -> None:
+        self._open = False
+        try:
+            end()
+        finally:
+            if self._reply.slot:
+                self._reply.slot.give_back()
