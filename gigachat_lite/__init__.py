@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .client import GigaChat, Stream
+from .client import GigaChat, Stream, __version__
 from .config import load_config, redact
 from .context import (
     agent_id_cvar,
@@ -63,8 +63,6 @@ from .models import (
 
 if TYPE_CHECKING:
     from .emulator import Emulator
-
-__version__ = "0.1.0"
 
 __all__ = [
     "AccessToken",

@@ -24,17 +24,7 @@ import threading
 import time
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Callable,
-    Mapping,
-    NamedTuple,
-    NoReturn,
-    Sequence,
-    TypeVar,
-    Union,
-)
+from typing import TYPE_CHECKING, Any, Callable, Mapping, NamedTuple, NoReturn, Sequence, TypeVar, Union
 from urllib.parse import urlencode, urlsplit
 from weakref import WeakSet
 
@@ -43,8 +33,8 @@ from requests.utils import get_environ_proxies, select_proxy
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ReadTimeoutError
 
 from .adapters import Body, TLSAdapter, Try, linked, local
-from .config import DEFAULTS, Secret, coerce, did_you_mean, host_of, load_config, redact
-from .context import context_headers
+from .config import DEFAULTS, Secret, check_proxy, coerce, did_you_mean, host_of, load_config, redact
+from .context import check_headers, context_headers
 from .decode import Stream, decode_json, iter_lines, iter_sse, read_json, x_headers
 from .exceptions import (
     ERROR_LIMIT,
@@ -52,7 +42,6 @@ from .exceptions import (
     GigaChatException,
     ModelNotSpecifiedError,
     NotFoundError,
-    RateLimitError,
     RequestTimeout,
     TLSError,
     TransportError,
@@ -78,6 +67,8 @@ from .trust import UNKNOWN_ISSUER, Trust, explain, verify_code
 if TYPE_CHECKING:
     from typing_extensions import TypedDict, Unpack
 
+    from .config import Settings
+
     class Options(TypedDict, total=False):
         """What every call takes: further headers, another timeout, and a limit in seconds for the whole call."""
 
@@ -89,7 +80,7 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULTS", "GigaChat", "Stream", "iter_lines", "iter_sse", "load_config", "redact"]
 
 logger = logging.getLogger("gigachat_lite")
-VERSION = "0.1.0"
+__version__ = "0.1.0"
 
 
 # --------------------------------------------------------------------------------------------------------------- Auth
@@ -211,7 +202,7 @@ class TokenCache:
         if current is not token:
             return current or token
         try:
-            return self._store(until)
+            return self._store(min(until or math.inf, token.deadline))
         except GigaChatException as exc:
             logger.warning("the access token could not be renewed early, the old one stays in use: %s", exc)
             with self._swap:
@@ -232,9 +223,7 @@ class TokenCache:
         return token
 
 
-Post = Callable[
-    ..., Token
-]  # post(url, until, body, headers, each) sends a token request and makes a Token of its answer
+Post = Callable[..., Token]  # post(url, until, body, headers, each) asks for a token
 
 
 def fetch_by_key(config: Mapping[str, Any], post: Post, until: float | None) -> Token:
@@ -297,10 +286,13 @@ LONGEST_WISH = 60.0
 def fault_of(exc: BaseException, note: Try) -> Fault:
     """Tell what went wrong from an exception and the connection's note; types alone differ between versions."""
     chain = linked(exc)
+    late = note.until is not None and time.monotonic() >= note.until - 0.01
 
     def any_is(*types: type[BaseException]) -> bool:
         return any(isinstance(item, types) for item in chain)
 
+    if late and any_is(socket.timeout, ConnectTimeoutError, ReadTimeoutError):
+        return "deadline"
     if any(isinstance(item, OSError) and "Tunnel connection failed" in str(item) for item in chain):
         return "proxy"
     tls = [item for item in chain if isinstance(item, (ssl.SSLError, requests.exceptions.SSLError))]
@@ -446,17 +438,17 @@ class Transport:
         self.config = config
         self.tokens = tokens
         self.limiter = Limiter(config["max_connections"], config["pool_timeout"])
-        self.sleep = time.sleep
+        self.sleep, self.chance = time.sleep, random.random
         self.session = requests.Session()
         self.session.trust_env = False
         self.session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self.session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]
         self.session.adapters.clear()
-        self.routes: dict[str, dict[str, str]] = {}  # the proxies of each origin
+        self.routes: dict[str, dict[str, str]] = {}  # the proxy of each origin, in the form that requests takes
         self.trusts: dict[str, Trust] = {}
         for key, with_cert in (("base_url", True), ("auth_url", config["auth_client_cert"])):
             self._mount(config[key], with_cert)
-        headers = {"User-Agent": "gigachat-lite/" + VERSION, "Accept": "application/json"}
+        headers = {"User-Agent": "gigachat-lite/" + __version__, "Accept": "application/json"}
         self._template = requests.Request("GET", config["base_url"], headers=headers).prepare()
         self._template._cookies = None  # type: ignore[attr-defined]
         self._template.headers["Accept-Encoding"] = "gzip, deflate"
@@ -468,14 +460,10 @@ class Transport:
         if origin.startswith("https"):
             self.trusts[origin] = Trust(self.config, host_of(url), with_cert)
         self.session.mount(origin, TLSAdapter(self.trusts.get(origin), max(self.config["max_connections"], 10)))
-        proxy = self.config["proxy"]
-        if proxy:
-            self.routes[origin] = {"http": proxy, "https": proxy}
-        else:
-            self.routes[origin] = get_environ_proxies(url, no_proxy=None) if self.config["trust_env"] else {}
-        check_proxy(
-            select_proxy(url, self.routes[origin]), "proxy (GIGACHAT_PROXY)" if proxy else "the environment's proxy"
-        )
+        proxy, where = self.config["proxy"], "proxy (GIGACHAT_PROXY)"
+        if proxy is None and self.config["trust_env"]:
+            proxy, where = select_proxy(url, get_environ_proxies(url, no_proxy=None)), "the proxy of the environment"
+        self.routes[origin] = {urlsplit(url).scheme: check_proxy(proxy, where)} if proxy else {}
 
     def send(self, call: Call) -> Reply:
         """Send a call until it is answered or may not be sent again, and raise what stands in the way.
@@ -510,7 +498,8 @@ class Transport:
             if narrow and trust and reply.fault == "tls" and verify_code(linked(reply.error)) in UNKNOWN_ISSUER:
                 trust.widen()
                 continue
-            delay = retry_delay(call.kind, reply.fault, tries, self.config, getattr(reply.error, "retry_after", None))
+            wish = getattr(reply.error, "retry_after", None)
+            delay = retry_delay(call.kind, reply.fault, tries, self.config, wish, self.chance)
             if delay is None or (call.until is not None and time.monotonic() + delay >= call.until):
                 raise reply.error
             self.sleep(delay)
@@ -628,9 +617,11 @@ def judge(reply: Reply, stream: bool) -> Reply:
 def refuse(reply: Reply, status: int, data: bytes, message: str | None = None) -> Reply:
     """Make a reply an error of its status."""
     error = response_error(reply.url, status, data, reply.response.headers, message)
-    if isinstance(error, RateLimitError) or status == 503:
+    if status in (429, 503):
         date = parse_date(reply.response.headers.get("Date"), time.time())
         error.retry_after = parse_retry_after(reply.response.headers.get("Retry-After"), date)
+        if error.retry_after is not None:
+            error.hint = f"The service asks to wait {error.retry_after:g} s. {error.hint}"
     return reply._replace(error=error, fault=status if error.status_code != 200 else "not understood")
 
 
@@ -648,23 +639,6 @@ def hidden_status(data: bytes) -> int:
         return 0
     status = said.get("status") if isinstance(said, dict) else None
     return status if isinstance(status, int) and 400 <= status < 600 else 0
-
-
-def check_proxy(proxy: str | None, origin: str) -> None:
-    """Refuse a proxy that requests cannot use, before it raises something less clear."""
-    scheme = urlsplit(proxy).scheme.lower() if proxy and "://" in proxy else "http"
-    if scheme in ("http", "https"):
-        return
-    if scheme not in ("socks4", "socks4a", "socks5", "socks5h"):
-        raise ConfigurationError(
-            f"{origin}: a proxy of scheme {scheme!r} is not supported; use http:// or socks5h://, or trust_env=False"
-        )
-    try:
-        import socks  # type: ignore[import-untyped] # noqa: F401
-    except ImportError:
-        raise ConfigurationError(
-            f"{origin}: a SOCKS proxy needs PySocks (pip install pysocks); or give proxy=, or trust_env=False"
-        ) from None
 
 
 WHAT_HAPPENED = {
@@ -702,7 +676,7 @@ def translated(
         system = next((i.strerror for i in reversed(chain) if isinstance(i, OSError) and i.strerror), None)
         tunnel = next((str(i) for i in chain if "Tunnel connection failed" in str(i) and not i.__cause__), "")
         why = tunnel[tunnel.find("Tunnel") :].split("'")[0] if tunnel else system or type(exc).__name__
-        through = " through the proxy " + urlsplit(proxy).netloc.rpartition("@")[2] if proxy else ""
+        through = " through the proxy " + proxy.rpartition("://")[2].rpartition("@")[2] if proxy else ""
         timeout = fault in ("connect timeout", "read timeout", "deadline")
         cls = RequestTimeout if timeout else TransportError
         error = cls(f"{urlsplit(url).netloc}{through}: {what} ({why})")
@@ -714,8 +688,6 @@ def translated(
 
 A = TypeVar("A", bound=Answer)
 T = TypeVar("T", bound=Union[Answer, TokensCounts])
-HEADER_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
-HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 _clients: WeakSet[GigaChat] = WeakSet()
 
@@ -731,20 +703,6 @@ def watch_forks() -> None:
     os.register_at_fork(after_in_child=renew)
 
 
-def check_headers(headers: Mapping[str, Any]) -> dict[str, str]:
-    """Refuse headers that HTTP cannot carry, without showing their values."""
-    checked: dict[str, str] = {}
-    for name, value in headers.items():
-        if not isinstance(name, str) or not HEADER_NAME.fullmatch(name):
-            raise ValueError(f"{name!r} is no name of a header")
-        if not isinstance(value, str) or not HEADER_VALUE.fullmatch(value):
-            raise ValueError(f"the value of header {name} is no string of ASCII or Latin-1 letters")
-        if name.lower() == "authorization":
-            name, value = "Authorization", Secret(value)
-        checked[name] = value
-    return checked
-
-
 class GigaChat:
     """A client of the GigaChat API.
 
@@ -753,7 +711,7 @@ class GigaChat:
     ``timeout=`` (seconds, or a pair for connecting and for each wait) and ``deadline=`` (seconds for the whole call).
     """
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, **settings: Unpack[Settings]) -> None:
         self.config: dict[str, Any] = load_config(**settings)
         self._start(None)
 
@@ -803,9 +761,9 @@ class GigaChat:
 
     # Authorisation
 
-    def get_token(self, **options: Unpack[Options]) -> AccessToken | None:
+    def get_token(self, *, deadline: float | None = None) -> AccessToken | None:
         """Get the access token, fetching one where needed; None for a client that authorises by its certificate."""
-        token = self._tokens.get(self._until(options))
+        token = self._tokens.get(self._until(deadline))
         if token is None:
             return None
         expires = None if token.expires_at is None else int(token.expires_at * 1000)
@@ -888,27 +846,31 @@ class GigaChat:
                 "no such option: {!r}{}".format(name, did_you_mean(name, ("headers", "timeout", "deadline")))
             )
         headers = check_headers({**context_headers(), **(options.get("headers") or {})})
+        if "Authorization" in headers:
+            headers["Authorization"] = Secret(headers["Authorization"])
         timeout = options.get("timeout")
         call = call._replace(
             headers=headers,
             timeout=None if timeout is None else coerce("timeout", timeout, "option timeout"),
-            until=self._until(options),
+            until=self._until(options.get("deadline")),
         )
         try:
             return self._transport.send(call)
         except NotFoundError as error:
             if error.message == "No such model":
-                self._offer_models(error)
+                self._offer_models(error, call)
             raise
 
-    def _until(self, options: Options) -> float | None:
-        deadline = options.get("deadline")
+    def _until(self, deadline: float | None) -> float | None:
         seconds = self.config["deadline"] if deadline is None else coerce("deadline", deadline, "option deadline")
         return None if seconds is None else time.monotonic() + seconds
 
-    def _offer_models(self, error: NotFoundError) -> None:
+    def _offer_models(self, error: NotFoundError, call: Call) -> None:
+        """Put the models that the service offers into the error, if they are to be had within 5 s."""
+        soon = time.monotonic() + 5
+        call = Call("GET", "/models", headers=call.headers, timeout=call.timeout, until=min(call.until or soon, soon))
         try:
-            models = self.get_models(deadline=5.0)
+            models = self._wrap(self._transport.send(call), dict, Models)
             error.hint = "The service offers: " + ", ".join(str(model.id) for model in models.data) + "."
         except Exception:  # the hint is a kindness; the error stands without it
             logger.debug("the models could not be listed")

@@ -10,13 +10,53 @@ import math
 import os
 import re
 import ssl
-from typing import Any, Callable, Iterable, Mapping, NamedTuple
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, NamedTuple
 from urllib.parse import urlsplit
 
 from .exceptions import ConfigurationError
 from .trust import is_gigachat
 
 __all__ = ["DEFAULTS", "load_config", "redact"]
+
+if TYPE_CHECKING:
+    from typing_extensions import TypedDict
+
+    class Settings(TypedDict, total=False):
+        """What GigaChat() and load_config() take; None is "not given"."""
+
+        env_file: bool | str | os.PathLike[str] | None
+        environ: Mapping[str, str] | None
+        credentials: str | None
+        client_id: str | None
+        client_secret: str | None
+        scope: str | None
+        model: str | None
+        base_url: str | None
+        auth_url: str | None
+        access_token: str | None
+        user: str | None
+        password: str | None
+        verify_ssl_certs: bool | None
+        ca_bundle_file: str | os.PathLike[str] | None
+        cert_file: str | os.PathLike[str] | None
+        key_file: str | os.PathLike[str] | None
+        key_file_password: str | None
+        auth_client_cert: bool | None
+        ssl_context: ssl.SSLContext | None
+        timeout: float | tuple[float, float] | None
+        deadline: float | None
+        max_connections: int | None
+        pool_timeout: float | None
+        max_retries: int | None
+        retry_backoff_factor: float | None
+        retry_on_status_codes: Iterable[int] | None
+        token_expiry_buffer_ms: float | None
+        profanity_check: bool | None
+        flags: list[str] | None
+        proxy: str | None
+        trust_env: bool | None
+        allow_http: bool | None
+
 
 logger = logging.getLogger("gigachat_lite")
 
@@ -279,6 +319,25 @@ def is_loopback(host: str) -> bool:
     (True, True, False)
     """
     return host in ("localhost", "::1") or re.fullmatch(r"127(\.\d{1,3}){3}", host) is not None
+
+
+def check_proxy(proxy: str, origin: str) -> Secret:
+    """Refuse a proxy that requests cannot use, before it raises something less clear; give it back with its scheme."""
+    proxy = Secret(proxy if "://" in proxy else "http://" + proxy)
+    scheme = proxy.partition("://")[0].lower()
+    if scheme in ("http", "https"):
+        return proxy
+    if scheme not in ("socks4", "socks4a", "socks5", "socks5h"):
+        raise ConfigurationError(
+            f"{origin}: a proxy of scheme {scheme!r} is not supported; use http:// or socks5h://, or trust_env=False"
+        )
+    try:
+        import socks  # type: ignore[import-untyped] # noqa: F401
+    except ImportError:
+        raise ConfigurationError(
+            f"{origin}: a SOCKS proxy needs PySocks (pip install pysocks); or give proxy=, or trust_env=False"
+        ) from None
+    return proxy
 
 
 def _text(value: Any) -> str:

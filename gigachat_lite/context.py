@@ -6,8 +6,9 @@ New threads begin with an empty context: set them there again, run the thread's 
 
 from __future__ import annotations
 
+import re
 from contextvars import ContextVar
-from typing import Mapping
+from typing import Any, Mapping
 
 __all__ = [
     "agent_id_cvar",
@@ -51,6 +52,10 @@ _HEADERS = (
     ("X-Agent-ID", agent_id_cvar),
 )
 
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
+NOT_YOURS = ("connection", "content-length", "host", "transfer-encoding")
+
 
 def context_headers() -> dict[str, str]:
     """Collect the headers that the context asks for.
@@ -67,3 +72,17 @@ def context_headers() -> dict[str, str]:
             headers[name] = value
     headers.update(custom_headers_cvar.get() or {})
     return headers
+
+
+def check_headers(headers: Mapping[str, Any]) -> dict[str, str]:
+    """Refuse headers that HTTP cannot carry, without showing their values."""
+    checked: dict[str, str] = {}
+    for name, value in headers.items():
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no name of a header")
+        if not isinstance(value, str) or not _VALUE.fullmatch(value):
+            raise ValueError(f"the value of header {name} is no string of ASCII or Latin-1 letters")
+        if name.lower() in NOT_YOURS:
+            raise ValueError(f"header {name} belongs to the connection, not to the caller")
+        checked["Authorization" if name.lower() == "authorization" else name] = value
+    return checked

@@ -3,22 +3,23 @@
     with Emulator() as emu:
         giga = GigaChat(**emu.config)
 
-It answers as the service was recorded, down to the order of keys and the bytes of a stream, and says something sensible in
-Russian, the same each time. `enqueue()` scripts the next answers, `requests` remembers what was asked. It speaks HTTP on
-bare sockets, to be cheap enough to sit under a benchmark and to survive any bytes. From a shell:
+It answers as the service was recorded, down to the order of keys and the bytes of a stream, and says something
+sensible in Russian, the same each time. `enqueue()` scripts the next answers, `requests` remembers what was asked.
+It speaks HTTP on bare sockets, to be cheap enough to sit under a benchmark and to survive any bytes. From a shell:
 `python -m gigachat_lite.emulator --port 8090`. The file imports nothing of the package and can be copied alone.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import errno
 import functools
 import hashlib
+import io
 import json
 import os
 import re
-import selectors
 import socket
 import struct
 import sys
@@ -27,34 +28,22 @@ import time
 import uuid
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Any, Callable, Dict, Iterator, Mapping, NamedTuple
-from urllib.parse import parse_qsl, unquote
+from typing import Any, Callable, Iterator, Mapping, NamedTuple
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 __all__ = ["Emulator", "Request", "main"]
 
-MAX_HEAD, MAX_BODY, MAX_REMEMBERED = 64 << 10, 100 << 20, 10_000
+MAX_HEAD, MAX_BODY, MAX_REMEMBERED, MAX_IDLE = 64 << 10, 100 << 20, 10_000, 75.0  # bytes, requests, seconds
 SCOPES = ("GIGACHAT_API_PERS", "GIGACHAT_API_B2B", "GIGACHAT_API_CORP")
-# The recorded list, in its order.
-MODELS = dict.fromkeys(
-    (
-        "GigaChat",
-        "GigaChat-2",
-        "GigaChat-2-Max",
-        "GigaChat-2-Max-preview",
-        "GigaChat-2-Pro",
-        "GigaChat-2-Pro-preview",
-        "GigaChat-2-preview",
-        "GigaChat-Max",
-        "GigaChat-Max-preview",
-        "GigaChat-Plus",
-        "GigaChat-Pro",
-        "GigaChat-Pro-preview",
-        "GigaChat-preview",
-    ),
-    "chat",
-)
-MODELS.update({"GigaFilter": "filter", "GigaCheckClassification": "aicheck", "GigaCheckDetection": "aicheck"})
-MODELS.update(dict.fromkeys(("Embeddings", "Embeddings-2", "EmbeddingsGigaR", "GigaEmbeddings-3B-2025-09"), "embedder"))
+MODELS = {  # as recorded, in its order
+    "chat": (
+        "GigaChat", "GigaChat-2", "GigaChat-2-Max", "GigaChat-2-Max-preview", "GigaChat-2-Pro",
+        "GigaChat-2-Pro-preview", "GigaChat-2-preview", "GigaChat-Max", "GigaChat-Max-preview", "GigaChat-Plus",
+        "GigaChat-Pro", "GigaChat-Pro-preview", "GigaChat-preview"),
+    "filter": ("GigaFilter",),
+    "aicheck": ("GigaCheckClassification", "GigaCheckDetection"),
+    "embedder": ("Embeddings", "Embeddings-2", "EmbeddingsGigaR", "GigaEmbeddings-3B-2025-09"),
+}
 VERSIONS = {"GigaChat-2-Max": "2.0.30.01"}  # the other chat models answer as 2.0.28.2
 # Fixed, so that a .env written once goes on working with every later emulator; worth nothing anywhere else.
 CLIENT_ID, CLIENT_SECRET = "e0000000-0000-4000-8000-000000000001", "e0000000-0000-4000-8000-000000000002"
@@ -68,9 +57,7 @@ _UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-
 
 
 class Headers(Mapping[str, str]):
-    """Hold header fields, found in any case of their names; the `repr` masks secrets, for test output becomes public."""
-
-    __slots__ = ("_fields",)
+    """Hold header fields, found in any case of their names; the `repr` masks secrets, for test output gets public."""
 
     def __init__(self, fields: dict[str, str]) -> None:
         """Take fields whose names are in lower case already."""
@@ -87,7 +74,7 @@ class Headers(Mapping[str, str]):
 
     def __repr__(self) -> str:
         secret = ("authorization", "proxy-authorization", "cookie")
-        return repr({k: re.sub(r"^(\w+ )?.*", r"\1***", v, flags=re.S) if k in secret else v for k, v in self.items()})
+        return repr({k: re.sub(r"(?s)^(\w+ )?.*", r"\1***", v) if k in secret else v for k, v in self.items()})
 
 
 class Request:
@@ -96,18 +83,15 @@ class Request:
     `connection` counts the connections of the emulator from 1, `time` is on the monotonic clock.
     """
 
-    __slots__ = ("connection", "headers", "method", "path", "query", "raw", "time", "version")
-
-    def __init__(self, method: str, target: str, version: str, fields: dict[str, str], raw: bytes = b"") -> None:
+    def __init__(self, method: str, target: str, version: str, headers: Headers, raw: bytes, connection: int) -> None:
         """Take a request apart; `target` may be in the absolute form that a client sends to a proxy."""
-        path, _, query = re.sub(r"^\w+://[^/?]*", "", target).partition("?")
-        self.method, self.path, self.version, self.raw = method, path, version, raw
-        self.headers = Headers(fields)
-        self.query: dict[str, str] = dict(parse_qsl(query, keep_blank_values=True))
-        self.time, self.connection = time.monotonic(), 0
+        self.path, _, query = re.sub(r"^\w+://[^/?]*", "", target).partition("?")
+        self.query: dict[str, str] = dict(parse_qsl(query, keep_blank_values=True)) if query else {}
+        self.method, self.version, self.headers, self.raw = method, version, headers, raw
+        self.connection, self.time = connection, time.monotonic()
 
     def __repr__(self) -> str:
-        return "Request(%s %s, headers=%r, body=%r)" % (self.method, self.path, self.headers, self.body)
+        return f"Request({self.method} {self.path}, headers={self.headers!r}, body={self.body!r})"
 
     @property
     def body(self) -> Any:
@@ -130,11 +114,6 @@ class Request:
             return json.loads(self.raw.decode("utf-8"))
         except RecursionError:  # thousands of brackets
             raise ValueError("nested too deeply") from None
-
-    def is_last(self) -> bool:
-        """Tell whether the connection ends after this request."""
-        wish = self.headers.get("connection", "").lower()
-        return "close" in wish or (self.version == "1.0" and "keep-alive" not in wish)
 
 
 # ---- Answers: status, headers and bytes, before any socket is touched
@@ -159,26 +138,25 @@ class _Refused(Exception):
 
 
 def _dumps(value: Any) -> bytes:
-    """Return compact JSON, letters as they are; half of a surrogate pair, legal as an escape, becomes a question mark."""
+    """Return compact JSON, letters as they are; half a surrogate pair, which an escape may hold, becomes a `?`."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
 def _refuse(status: int, message: str, code: int | None = None) -> _Refused:
     """Return the service's error: the OAuth host has a `code` where the API has `status`; a newline ends it."""
     first = {"status": status} if code is None else {"code": code}
-    return _Refused(status, _dumps(dict(first, message=message)) + b"\n")
+    return _Refused(status, _dumps({**first, "message": message}) + b"\n")
 
 
 def _refuse_page(status: int) -> _Refused:
     """Return the error page of the gateway, which stands before the API and speaks HTML."""
-    page = (
-        "<html>\r\n<head><title>{0}</title></head>\r\n<body>\r\n<center><h1>{0}</h1></center>\r\n"
-        "<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
-    ).format("%d %s" % (status, _REASONS[status]))
-    return _Refused(status, page.encode("ascii"), "text/html")
+    title = f"{status} {_REASONS[status]}"
+    head, foot = f"<head><title>{title}</title></head>", "<hr><center>nginx</center>"
+    lines = ("<html>", head, "<body>", f"<center><h1>{title}</h1></center>", foot, "</body>", "</html>", "")
+    return _Refused(status, "\r\n".join(lines).encode("ascii"), "text/html")
 
 
-def _render_head(answer: _Answer, request: Request | None, framing: tuple[str, str], close: bool) -> bytes:
+def _render_head(answer: _Answer, request: Request | None, close: bool) -> bytes:
     """Return status line and headers; the OAuth host sends no ids and, in the recordings, no `Date`."""
     content_type, fields = answer.content_type, [("Server", "SynGX")]
     if request is not None and request.path.endswith("/oauth"):
@@ -189,157 +167,136 @@ def _render_head(answer: _Answer, request: Request | None, framing: tuple[str, s
         fields += [("Date", formatdate(usegmt=True)), ("Allow", "GET, POST")]
         fields += [(name, asked.get(name.lower()) or str(uuid.uuid4())) for name in ("X-Request-Id", "X-Session-Id")]
         fields += [("X-Content-Type-Options", "nosniff"), ("X-Frame-Options", "SAMEORIGIN")]
-    fields += [("Content-Type", content_type), framing, ("Connection", "close" if close else "keep-alive")]
+    fields += [("Content-Type", content_type), ("Connection", "close" if close else "keep-alive")]
+    if answer.events is None:
+        fields.append(("Content-Length", str(len(answer.body))))
+    elif request is None or request.version != "1.0":  # which knows only the end of the connection
+        fields.append(("Transfer-Encoding", "chunked"))
     if answer.headers:
         given = {name.lower() for name in answer.headers}
         fields = [field for field in fields if field[0].lower() not in given]
         fields += [(name, value) for name, value in answer.headers.items() if value is not None]
-    lines = ["HTTP/1.1 %d %s" % (answer.status, _REASONS.get(answer.status, ""))]
-    return "\r\n".join(lines + ["%s: %s" % field for field in fields] + ["", ""]).encode("latin-1", "replace")
+    lines = [f"HTTP/1.1 {answer.status} {_REASONS.get(answer.status, '')}", *map(": ".join, fields), "", ""]
+    return "\r\n".join(lines).encode("latin-1", "replace")
 
 
 # ---- Connection: HTTP/1.1 on a bare socket
 
 
-_HEAD_END = re.compile(rb"\r?\n\r?\n")
-_REQUEST_LINE = re.compile(r"([A-Za-z]+) (\S+) HTTP/(1\.[01])")
-_FIELD = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\0]*?)[ \t]*")
-_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;.*)?")
-
-
-def _parse_head(head: bytes) -> Request:
-    """Return a request without its body. A carriage return inside a field is refused, or an echoed id could forge headers.
-
-    >>> _parse_head(b"GET /v1/models?a=b HTTP/1.1\\r\\nHost: c")
-    Request(GET /v1/models, headers={'host': 'c'}, body=b'')
-    """
-    first, *lines = head.decode("latin-1").replace("\r\n", "\n").split("\n")
-    line, fields = _REQUEST_LINE.fullmatch(first), {}  # type: Any, Dict[str, str]
-    for field in map(_FIELD.fullmatch, lines):
-        if field is None:
-            raise _refuse_page(400)
-        name, value = field.group(1).lower(), field.group(2)
-        fields[name] = fields[name] + ", " + value if name in fields else value
-    if line is None:
-        raise _refuse_page(400)
-    return Request(line.group(1), line.group(2), line.group(3), fields)
+_REQUEST_LINE = re.compile(rb"([A-Za-z]+) ([!-~\x80-\xff]+) HTTP/(1\.[01])\r?\n")
+# A lone carriage return in a value would be echoed with an id, and so forge a header of the answer.
+_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*?)[ \t]*\r?\n")
+_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,7})[ \t]*(?:;.*)?\r?\n")
 
 
 class _Connection:
     """Read requests from a socket and write answers to it; what the network does wrong leaves as OSError."""
 
-    def __init__(self, sock: socket.socket, pause: Callable[[], bool]) -> None:
+    def __init__(self, sock: socket.socket, number: int, pause: Callable[[], bool]) -> None:
         """Take over a socket; `pause` waits between two events of a stream and tells whether to go on."""
-        self._sock, self._pause, self._buffer = sock, pause, bytearray()
+        sock.settimeout(MAX_IDLE)
+        self._sock, self._number, self._pause = sock, number, pause
+        self._reader = io.BufferedReader(sock.makefile("rb", 0), 65536)  # type: ignore[type-var, unused-ignore]
 
     def read_request(self) -> Request | None:
         """Return the next request, None at the end of the connection; raise `_Refused` for what is not HTTP."""
-        head = self._read_head()
-        if head is None:
+        lines = self._read_head()
+        if not lines:
             return None
-        request = _parse_head(head)
-        request.raw = self._read_body(request.headers)
-        return request
+        first, fields = _REQUEST_LINE.fullmatch(lines[0]), [_FIELD.fullmatch(line) for line in lines[1:]]
+        headers: dict[str, str] = {}
+        for field in fields:
+            name, value = (part.decode("latin-1") for part in field.groups()) if field else ("", "")
+            headers[name.lower()] = f"{headers[name.lower()]}, {value}" if name.lower() in headers else value
+        if first is None or "" in headers:
+            raise _refuse_page(400)
+        body = self._read_body(headers)
+        method, target, version = (part.decode("latin-1") for part in first.groups())
+        return Request(method, target, version, Headers(headers), body, self._number)
 
-    def _read_head(self) -> bytes | None:
-        seen = 0
+    def _read_head(self) -> list[bytes]:
+        """Return the lines of a head, none at the end of the connection; empty lines may stand before it."""
+        lines: list[bytes] = []
+        left = MAX_HEAD
         while True:
-            del self._buffer[: len(self._buffer) - len(self._buffer.lstrip(b"\r\n"))]
             # A TLS handshake has no line end and waits for an answer: refuse at the first byte what is no method.
-            if self._buffer and not self._buffer[:1].isalpha():
+            start = self._reader.peek(1)[:1] if not lines else b""
+            if start.strip() and not start.isalpha():
                 raise _refuse_page(400)
-            end = _HEAD_END.search(self._buffer, max(0, seen - 3))
-            seen = end.start() if end else len(self._buffer)
-            if seen > MAX_HEAD:
+            line = self._reader.readline(left)
+            left -= len(line)
+            if not left:
                 raise _refuse_page(431)
-            if end:
-                return self._take(end.end())[:seen]
-            if not self._fill():
-                return None
+            if line.strip():
+                lines.append(line)
+            elif lines or not line:
+                return lines if line else []
 
-    def _read_body(self, headers: Headers) -> bytes:
+    def _read_body(self, headers: dict[str, str]) -> bytes:
         length, coding = headers.get("content-length"), headers.get("transfer-encoding")
-        if length is None and coding is None:
-            return b""
         if coding is not None and (coding.lower() != "chunked" or length is not None):
             raise _refuse_page(400)
         if length is not None and not (length.isdecimal() and len(length) < 19):
             raise _refuse_page(400)
-        if int(length or 0) > MAX_BODY:
-            raise _refuse(413, "Payload too large")
-        if not self._buffer and headers.get("expect", "").lower() == "100-continue":
+        if headers.get("expect", "").lower() == "100-continue":
             self._sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-        return self._read_chunks() if length is None else self._take(int(length))
+        return self._take(int(length or 0)) if coding is None else self._read_chunks()
 
     def _read_chunks(self) -> bytes:
-        body = bytearray()
-        while True:
-            size = _CHUNK_SIZE.fullmatch(self._take_line())
+        body, wanted = b"", 1
+        while wanted:
+            size = _CHUNK_SIZE.fullmatch(self._reader.readline(4096))
             if size is None:
                 raise _refuse_page(400)
             wanted = int(size.group(1), 16)
-            if len(body) + wanted > MAX_BODY:
-                raise _refuse(413, "Payload too large")
-            body += self._take(wanted)
-            while self._take_line():
+            body += self._take(wanted, MAX_BODY - len(body))
+            while self._reader.readline(4096).strip():
                 if wanted:  # only the last chunk may be followed by lines, which mean nothing here
                     raise _refuse_page(400)
-            if not wanted:
-                return bytes(body)
+        return body
 
-    def _take(self, size: int) -> bytes:
-        while len(self._buffer) < size:
-            if not self._fill():
-                raise ConnectionError("the request ended early")
-        taken = bytes(self._buffer[:size])
-        del self._buffer[:size]
+    def _take(self, size: int, limit: int = MAX_BODY) -> bytes:
+        if size > limit:
+            raise _refuse(413, "Payload too large")
+        taken = self._reader.read(size)
+        if len(taken) < size:
+            raise ConnectionError("the request ended early")
         return taken
-
-    def _take_line(self) -> bytes:
-        while b"\n" not in self._buffer:
-            if len(self._buffer) > MAX_HEAD or not self._fill():
-                raise ConnectionError("no line of a chunked body")
-        return self._take(self._buffer.index(b"\n") + 1).rstrip(b"\r\n")
-
-    def _fill(self) -> bool:
-        data = self._sock.recv(65536)
-        self._buffer += data
-        return bool(data)
 
     def write_answer(self, answer: _Answer, request: Request | None) -> bool:
         """Send an answer and tell whether the connection goes on.
 
         Head and body leave in one write, or Nagle's algorithm and delayed acknowledgements would hold the second back.
         """
-        given = {name.lower() for name in answer.headers}
+        wish = request.headers.get("connection", "").lower() if request is not None else "close"
+        close = "close" in wish or (request is not None and request.version == "1.0" and "keep-alive" not in wish)
         # A scripted framing need not be true, and then the next answer could not be told from the rest of this one.
-        close = request is None or request.is_last() or bool(given & {"content-length", "transfer-encoding"})
+        close = close or any(name.lower() in ("content-length", "transfer-encoding") for name in answer.headers)
         if answer.events is not None:
             return self._write_events(answer, request, answer.events, close)
-        head = _render_head(answer, request, ("Content-Length", str(len(answer.body))), close)
         bare = answer.status in (204, 304) or (request is not None and request.method == "HEAD")
-        self._sock.sendall(head if bare else head + answer.body)
+        self._sock.sendall(_render_head(answer, request, close) + (b"" if bare else answer.body))
         return not close
 
     def _write_events(self, answer: _Answer, request: Request | None, events: list[bytes], close: bool) -> bool:
-        pending = _render_head(answer, request, ("Transfer-Encoding", "chunked"), close)
+        chunked = request is None or request.version != "1.0"
+        pending = _render_head(answer, request, close or not chunked)
         for left, event in zip(range(len(events) - 1, -1, -1), events):
-            pending += b"%x\r\n%b\r\n" % (len(event), event)
-            self._sock.sendall(pending if left else pending + b"0\r\n\r\n")
+            pending += b"%x\r\n%b\r\n" % (len(event), event) if chunked else event
+            self._sock.sendall(pending if left or not chunked else pending + b"0\r\n\r\n")
             pending = b""
             if left and not self._pause():
                 return False
-        return not close
+        return chunked and not close
 
     def close(self) -> None:
-        """End the connection so that the other side can read the last answer though its own bytes were not all read."""
-        try:
+        """End the connection so that the other side can read the last answer, though not all of its bytes were read."""
+        with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_WR)
             self._sock.settimeout(0.5)
             while self._sock.recv(65536):
                 pass
-        except OSError:
-            pass
+        self._reader.close()
         self._sock.close()
 
 
@@ -352,51 +309,26 @@ _SUM = re.compile(r"(\d{1,9})\s*([-+*])\s*(\d{1,9})")
 _RANGE = re.compile(r"(?:от|from|с) (\d{1,4}) (?:до|to|по) (\d{1,4})", re.IGNORECASE)
 _NAME = re.compile(r"меня зовут ([^\W\d_]{2,30})", re.IGNORECASE)
 _INTRODUCTION = (
-    "Здравствуйте! Я GigaChat, а точнее его эмулятор: отвечаю по-русски, без сети и без ключа, и на один и тот же вопрос "
-    "всегда одинаково. Спросите о чём-нибудь, и вы увидите, как придёт ответ."
-)
-_TOPICS = tuple(
-    (re.compile(pattern, re.IGNORECASE), text)
-    for pattern, text in (
-        ("как меня зовут", "Вы ещё не представились."),
-        (
-            "страхов",
-            (
-                "На стоимость страховки дома влияют прежде всего:\n\n"
-                "1. **Стоимость и площадь дома**: чем дороже его восстановить, тем выше взнос.\n"
-                "2. **Материал стен и возраст**: деревянный дом страховать дороже, чем кирпичный.\n"
-                "3. **Место**: риск паводка, лесных пожаров и краж в округе.\n"
-                "4. **Набор рисков и франшиза**: чем больше вы берёте на себя, тем дешевле полис.\n"
-                "5. **Охрана и сигнализация**: за них обычно дают скидку."
-            ),
-        ),
-        (
-            "байкал",
-            (
-                "Байкал — самое глубокое озеро на Земле: до 1642 метров. Ему около 25 миллионов лет, и в нём примерно пятая часть "
-                "пресной воды планеты, не считая льда. В озеро впадает более трёхсот рек, а вытекает одна — Ангара. Здесь живут "
-                "байкальская нерпа и омуль."
-            ),
-        ),
-        (r"столиц\w+ росси", "Столица России — Москва."),
-        (
-            r"\bстих|четверостиш",
-            "Летит строка за строкой,\nКак снег за окном в декабре,\n"
-            "И каждый ответ за тобой —\nКак свет на вечерней заре.",
-        ),
-        (
-            r"\bкод\b|python|питон",
-            "Вот небольшой пример на Python:\n\n```python\ndef greet(name):\n"
-            '    return "Привет, " + name\n\n\nprint(greet("мир"))\n```',
-        ),
-        ("погод", "У эмулятора нет ни окна, ни сети, поэтому прогноза я не знаю. Обычно помогает зонт."),
-        (r"\b(спасибо|благодарю|thanks)\b", "Пожалуйста! Если появятся ещё вопросы, я здесь."),
-        (
-            r"\b(привет|здравствуй|hello\b)|добр\w+ (день|вечер|утро)|кто (же )?ты|как тебя зовут|что ты умеешь",
-            _INTRODUCTION,
-        ),
-    )
-)
+    "Здравствуйте! Я GigaChat, а точнее его эмулятор: отвечаю по-русски, без сети и без ключа, и на один и тот же "
+    "вопрос всегда одинаково. Спросите о чём-нибудь, и вы увидите, как придёт ответ.")
+_TOPICS = {
+    "страхов":
+        "На стоимость страховки дома влияют прежде всего:\n\n"
+        "1. **Стоимость и площадь дома**: чем дороже его восстановить, тем выше взнос.\n"
+        "2. **Материал стен и возраст**: деревянный дом страховать дороже, чем кирпичный.\n"
+        "3. **Место**: риск паводка, лесных пожаров и краж в округе.\n"
+        "4. **Набор рисков и франшиза**: чем больше вы берёте на себя, тем дешевле полис.",
+    "байкал":
+        "Байкал — самое глубокое озеро на Земле: до 1642 метров. Ему около 25 миллионов лет, и в нём примерно пятая "
+        "часть пресной воды планеты, не считая льда. В озеро впадает более трёхсот рек, а вытекает одна — Ангара.",
+    r"столиц\w+ росси": "Столица России — Москва.",
+    r"\bстих|четверостиш":
+        "Летит строка за строкой,\nКак снег за окном в декабре,\nИ каждый ответ за тобой —\nКак свет на вечерней заре.",
+    r"\bкод\b|python|питон":
+        'Вот небольшой пример на Python:\n\n```python\ndef greet(name):\n    return "Привет, " + name\n```',
+    r"\b(спасибо|благодарю|thanks)\b": "Пожалуйста! Если появятся ещё вопросы, я здесь.",
+    r"\b(привет|здравствуй|hello\b)|добр\w+ (день|вечер|утро)|кто (же )?ты|как тебя зовут|что ты умеешь": _INTRODUCTION,
+}
 
 
 def _compose(messages: list[dict[str, Any]]) -> str:
@@ -406,35 +338,24 @@ def _compose(messages: list[dict[str, Any]]) -> str:
     'Вас зовут Анна.'
     """
     said = [" ".join(m["content"].split()) for m in messages if m.get("role") == "user" and m.get("content")]
-    if not said:
-        return _INTRODUCTION
-    text = _recall(said[-1], " | ".join(reversed(said[:-1]))) or _calculate(said[-1])
-    text = text or next((answer for pattern, answer in _TOPICS if pattern.search(said[-1])), "")
-    if text:
-        return text
-    text = "Вы написали: «%s». " % _quote(said[-1])
-    if said[:-1]:
-        text += "Перед этим было: «%s». " % _quote(said[-2])
-    return text + "Я эмулятор и по существу судить не берусь, а настоящий GigaChat ответит на такой же запрос."
-
-
-def _recall(question: str, earlier: str) -> str:
-    """Answer what takes the history of a dialogue, newest first in `earlier`, to answer.
-
-    >>> _recall("Меня зовут Анна", "")
-    'Очень приятно, Анна! Чем могу помочь?'
-    """
-    name = _NAME.search(question)
-    if name:
-        return "Очень приятно, %s! Чем могу помочь?" % name.group(1)
-    if earlier and re.search(r"о ч[её]м мы|что я (спра|спро|говорил|сказал|писал)", question, re.IGNORECASE):
-        return "До этого вы написали: «%s»." % _quote(earlier.partition(" | ")[0])
-    name = _NAME.search(earlier) if "как меня зовут" in question.lower() else None
-    return "Вас зовут %s." % name.group(1) if name else ""
+    question, earlier = said[-1] if said else "Кто ты?", said[-2::-1]
+    names = [name for text in [question] + earlier for name in _NAME.findall(text)]
+    if "как меня зовут" in question.lower():
+        return f"Вас зовут {names[-1]}." if names else "Вы ещё не представились."
+    if _NAME.search(question):
+        return f"Очень приятно, {names[0]}! Чем могу помочь?"
+    answer = _calculate(question) or next((v for k, v in _TOPICS.items() if re.search(k, question, re.IGNORECASE)), "")
+    if answer:
+        return answer
+    quotes = [text if len(text) <= 80 else text[:80].rpartition(" ")[0] + "…" for text in [question] + earlier]
+    before = f"Перед этим было: «{quotes[1]}». " if earlier else ""
+    return (
+        f"Вы написали: «{quotes[0]}». {before}Я эмулятор и по существу судить не берусь, а настоящий GigaChat ответит "
+        "на такой же запрос.")
 
 
 def _calculate(question: str) -> str:
-    """Answer a sum or a request to count.
+    """Answer a sum or a request to count, with nothing where the question is neither.
 
     >>> _calculate("Сколько будет 2 + 2?"), _calculate("Count from 1 to 3")
     ('2 + 2 = 4', '1, 2, 3')
@@ -442,13 +363,15 @@ def _calculate(question: str) -> str:
     found = _SUM.search(question)
     if found:
         left, sign, right = int(found.group(1)), found.group(2), int(found.group(3))
-        return "%d %s %d = %d" % (left, sign, right, {"+": left + right, "-": left - right, "*": left * right}[sign])
+        value = left + right if sign == "+" else left - right if sign == "-" else left * right
+        return f"{left} {sign} {right} = {value}"
     found = _RANGE.search(question)
     return ", ".join(map(str, range(int(found.group(1)), int(found.group(2)) + 1)[:200])) if found else ""
 
 
-def _quote(text: str) -> str:
-    return text if len(text) <= 80 else (text[:80].rpartition(" ")[0] or text[:80]) + "…"
+def _count_tokens(text: str) -> int:
+    """Return a plausible number of tokens: in Russian one for three or four characters, as the documentation says."""
+    return len(_TOKEN.findall(text))
 
 
 def _cut_tokens(text: str, limit: int | None) -> tuple[str, int, str]:
@@ -460,21 +383,12 @@ def _cut_tokens(text: str, limit: int | None) -> tuple[str, int, str]:
     ends = [match.end() for match in _TOKEN.finditer(text)]
     if limit is None or len(ends) < limit:
         return text, len(ends) + 1, "stop"
-    return text[: ends[limit - 1]], limit, "length"
-
-
-def _count_tokens(text: str) -> int:
-    """Return a plausible number of tokens: in Russian one for three or four characters, as the documentation says.
-
-    >>> _count_tokens("First text"), _count_tokens("сколько токенов?")
-    (2, 5)
-    """
-    return len(_TOKEN.findall(text))
+    return text[:ends[limit - 1]], limit, "length"
 
 
 @functools.lru_cache(maxsize=512)
 def _embed(text: str) -> str:
-    """Return the vector of a text, 1024 numbers as JSON (writing them is what takes time, so that form is remembered).
+    """Return the vector of a text, 1024 numbers, as JSON, because writing them out is what takes the time.
 
     Every word adds a vector hashed from it and half of one from its beginning, because Russian words differ at their
     ends: texts that share words are near.
@@ -487,59 +401,52 @@ def _embed(text: str) -> str:
     return json.dumps([round(value / 32768, 6) for value in total], separators=(",", ":"))
 
 
-def _make_token(header: bytes, *sizes: int) -> str:
-    """Return a new token that looks like a JWE or a JWT: a header and random parts of the given sizes."""
-    parts = [header] + [os.urandom(size) for size in sizes]
-    return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode("ascii") for part in parts)
-
-
 # ---- Checks: what the service turns away
 
 
 def _read_object(request: Request) -> dict[str, Any]:
     """Return the body as a JSON object; the service has one error for bad syntax and for a wrong shape."""
-    try:
+    with contextlib.suppress(ValueError):
         body = request.json()
-    except ValueError:
-        body = None
-    _check_shape(isinstance(body, dict))
-    return body  # type: ignore[no-any-return]
+        if isinstance(body, dict):
+            return body
+    raise _refuse(400, "Your request contains invalid JSON syntax.")
 
 
 def _read_texts(body: dict[str, Any]) -> list[str]:
     texts = [body["input"]] if isinstance(body.get("input"), str) else body.get("input")
-    _check_shape(isinstance(texts, list) and all(isinstance(text, str) for text in texts))
-    return texts  # type: ignore[return-value]
+    if isinstance(texts, list) and all(isinstance(text, str) for text in texts):
+        return texts
+    raise _refuse(400, "Your request contains invalid JSON syntax.")
 
 
 def _read_messages(body: dict[str, Any]) -> list[dict[str, Any]]:
     messages = body.get("messages") or []
-    _check_shape(
-        isinstance(messages, list)
-        and all(isinstance(message, dict) and isinstance(message.get("content") or "", str) for message in messages)
-    )
+    if not isinstance(messages, list) or not all(
+            isinstance(message, dict) and isinstance(message.get("content") or "", str) for message in messages):
+        raise _refuse(400, "Your request contains invalid JSON syntax.")
     if not messages:  # the service's own words are not known
         raise _refuse(422, "Invalid params: messages must not be empty")
     if any(message.get("role") == "system" for message in messages[1:]):
         raise _refuse(422, "Invalid params: system message must be the first message")
-    return messages  # type: ignore[no-any-return]
+    return messages
 
 
-def _check_shape(right: bool) -> None:
-    if not right:
+def _read_positive(body: dict[str, Any], name: str, *kinds: type) -> Any:
+    value = body.get(name)
+    if value is not None and type(value) not in kinds:
         raise _refuse(400, "Your request contains invalid JSON syntax.")
-
-
-def _check_positive(name: str, value: Any, *kinds: type) -> None:
-    _check_shape(value is None or type(value) in kinds)
     if value is not None and not value > 0:
-        raise _refuse(422, "Invalid params: %s must be in range (0, +inf)" % name)
+        raise _refuse(422, f"Invalid params: {name} must be in range (0, +inf)")
+    return value
 
 
-def _check_model(name: Any, *kinds: str) -> str:
-    if not isinstance(name, str) or MODELS.get(name) not in (kinds or MODELS.values()):
-        raise _refuse(404, "No such model")
-    return name
+def _find_model(name: Any, *types: str) -> dict[str, str]:
+    """Return the description of a model that is of one of the types, of any where none is given."""
+    for kind in types or MODELS:
+        if name in MODELS[kind]:
+            return {"id": name, "object": "model", "owned_by": "salutedevices", "type": kind}
+    raise _refuse(404, "No such model")
 
 
 def _read_login(request: Request, *schemes: str) -> tuple[str, str] | None:
@@ -558,37 +465,33 @@ def _read_login(request: Request, *schemes: str) -> tuple[str, str] | None:
 class Emulator:
     """Run an offline GigaChat in threads of this process: a context manager, or `start()` and `stop()`.
 
-    It listens on loopback unless told otherwise, on a free port unless given one. `token_lifetime` is in seconds, `scope`
-    what its key is good for, `chunk_delay` the seconds between two events of a stream. `requests` holds what was asked,
-    the last 10,000, and may be cleared.
+    It listens on loopback unless told otherwise, on a free port unless given one. `token_lifetime` is in seconds,
+    `scope` what its key is good for, `chunk_delay` the seconds between two events of a stream. `requests` holds what
+    was asked, the last 10,000, and may be cleared. Addresses are known once it has started; `base_url` works without
+    its `/api` as well.
     """
 
     user, password = "emulator", "offline"
-    credentials = base64.b64encode(("%s:%s" % (CLIENT_ID, CLIENT_SECRET)).encode("ascii")).decode("ascii")
+    credentials = base64.b64encode(f"{CLIENT_ID}:{CLIENT_SECRET}".encode("ascii")).decode("ascii")
 
     def __init__(
-        self,
-        host: str = "127.0.0.1",
-        port: int = 0,
-        *,
-        token_lifetime: float = 1800.0,
-        scope: str = SCOPES[0],
-        chunk_delay: float = 0.0,
+        self, host: str = "127.0.0.1", port: int = 0, *,
+        token_lifetime: float = 1800.0, scope: str = SCOPES[0], chunk_delay: float = 0.0,
     ) -> None:
         """Keep the settings; nothing listens before `start()`."""
         self.host, self.port, self.scope = host, port, scope
         self.token_lifetime, self.chunk_delay = token_lifetime, chunk_delay
+        self.url = self.base_url = self.auth_url = ""
         self.requests: list[Request] = []
         self._tokens: dict[str, float] = {}
         self._script: list[tuple[str | None, _Answer]] = []
         self._lock, self._stopping = threading.Lock(), threading.Event()
+        self._listener: socket.socket
         self._acceptor: threading.Thread | None = None
-        self._alarm: socket.socket | None = None
-        self._connections: dict[socket.socket, threading.Thread] = {}
-        self._accepted = 0
+        self._connections: dict[threading.Thread, socket.socket] = {}
 
     def __repr__(self) -> str:
-        return "<Emulator %s>" % self.url
+        return f"<Emulator {self.url or 'not started'}>"
 
     def __enter__(self) -> Emulator:
         return self.start()
@@ -597,48 +500,22 @@ class Emulator:
         self.stop()
 
     @property
-    def url(self) -> str:
-        """Return the address without a path; its port is known once the emulator has started."""
-        host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
-        return "http://%s:%d" % ("[%s]" % host if ":" in host else host, self.port)
-
-    @property
-    def base_url(self) -> str:
-        """Return the base of the API; the form without `/api` works as well."""
-        return self.url + "/api/v1"
-
-    @property
-    def auth_url(self) -> str:
-        """Return the address of OAuth."""
-        return self.url + "/api/v2/oauth"
-
-    @property
     def config(self) -> dict[str, Any]:
         """Return the settings of a client that talks to this emulator and takes nothing from the machine around it."""
         scope = {} if self.scope == SCOPES[0] else {"scope": self.scope}
         return dict(
-            scope,
-            base_url=self.base_url,
-            auth_url=self.auth_url,
-            credentials=self.credentials,
-            env_file=False,
-            environ={},
-            trust_env=False,
-        )
+            scope, base_url=self.base_url, auth_url=self.auth_url, credentials=self.credentials,
+            env_file=False, environ={}, trust_env=False)
 
     def enqueue(
-        self,
-        status: int = 200,
-        headers: Mapping[str, str | None] | None = None,
-        body: Any = None,
-        *,
+        self, status: int = 200, headers: Mapping[str, str | None] | None = None, body: Any = None, *,
         path: str | None = None,
     ) -> None:
         """Script the next answer, first in first out, in place of the real one and of every check.
 
-        It goes to the next request of the API, or to the next whose path ends with `path` (`path="/oauth"`). A dict or a
-        list is sent as JSON, text and bytes as they are; an error without a body gets the service's usual one. `headers`
-        beat the usual ones, None takes one away; a Content-Length need not be true, the connection ends after it.
+        It goes to the next request of the API, or to the next whose path ends with `path` (`path="/oauth"`). A dict or
+        a list is sent as JSON, text and bytes as they are; an error without a body gets the service's usual one.
+        `headers` beat the usual ones, None takes one away; a Content-Length need not be true, the connection ends then.
         """
         if body is None:
             body = _refuse(status, _REASONS.get(status, "")).answer.body if status >= 400 else b""
@@ -659,81 +536,61 @@ class Emulator:
     def start(self) -> Emulator:
         """Listen, and return the emulator; OSError where the port is taken."""
         if self._acceptor is None:
-            listener = _listen(self.host, self.port)
-            self.port = listener.getsockname()[1]
-            self._alarm, alarmed = socket.socketpair()
+            self._listener = _listen(self.host, self.port)
+            self.port = self._listener.getsockname()[1]
+            host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+            self.url = f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+            self.base_url, self.auth_url = self.url + "/api/v1", self.url + "/api/v2/oauth"
             self._stopping.clear()
-            self._acceptor = threading.Thread(
-                target=self._accept, args=(listener, alarmed), name="gigachat-emulator", daemon=True
-            )
+            self._acceptor = threading.Thread(target=self._accept, name="gigachat-emulator", daemon=True)
             self._acceptor.start()
         return self
 
     def stop(self) -> None:
-        """Close the port and every connection at once, streams too, and wait for the threads; a second call is harmless."""
+        """Close the port and every connection at once, streams too, and wait for the threads; again is harmless."""
         acceptor, self._acceptor = self._acceptor, None
-        if acceptor is None or self._alarm is None:
-            return
         self._stopping.set()
-        self._alarm.close()
-        acceptor.join()
-        with self._lock:
-            threads = list(self._connections.values())
-            for sock in self._connections:
-                _hang_up(sock)
-        for thread in threads:
+        while acceptor is not None and acceptor.is_alive():
+            _hang_up(self._listener)  # wakes the thread on Linux; elsewhere a caller does
+            with contextlib.suppress(OSError):
+                socket.create_connection((urlsplit(self.url).hostname or "", self.port), 1).close()
+            acceptor.join(1)
+        for sock in self._connections.values():
+            _hang_up(sock)
+        for thread in self._connections:
             thread.join(5)
+        self._connections = {}
 
-    def _accept(self, listener: socket.socket, alarmed: socket.socket) -> None:
-        with listener, alarmed, selectors.DefaultSelector() as selector:
-            selector.register(listener, selectors.EVENT_READ)
-            selector.register(alarmed, selectors.EVENT_READ)  # readable when stop() closes the other end
+    def _accept(self) -> None:
+        number = 0
+        with self._listener:
             while not self._stopping.is_set():
-                selector.select()
                 try:
-                    self._welcome(listener.accept()[0])
-                except BlockingIOError:
-                    pass
+                    sock, number = self._listener.accept()[0], number + 1
+                    thread = threading.Thread(
+                        target=self._serve, args=(sock, number), name="gigachat-emulator", daemon=True)
+                    thread.start()
                 except (OSError, RuntimeError):  # out of descriptors or threads: wait instead of spinning
                     self._stopping.wait(0.05)
+                    continue
+                self._connections = {t: s for t, s in self._connections.items() if t.is_alive()}
+                self._connections[thread] = sock
 
-    def _welcome(self, sock: socket.socket) -> None:
-        thread = threading.Thread(target=self._serve, args=(sock,), name="gigachat-emulator", daemon=True)
-        with self._lock:
-            self._connections[sock] = thread
-        try:
-            sock.settimeout(None)
+    def _serve(self, sock: socket.socket, number: int) -> None:
+        connection = _Connection(sock, number, self._pause)
+        with contextlib.suppress(OSError):  # the caller has gone, or stop() hung up
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            thread.start()
-        except BaseException:
-            self._connections.pop(sock)
-            sock.close()
-            raise
-
-    def _serve(self, sock: socket.socket) -> None:
-        connection = _Connection(sock, self._pause)
-        with self._lock:
-            self._accepted += 1
-            number = self._accepted
-        try:
-            while self._converse(connection, number):
+            while self._converse(connection):
                 pass
-        except OSError:  # the caller has gone, or stop() hung up
-            pass
         connection.close()
-        with self._lock:
-            self._connections.pop(sock, None)
 
-    def _converse(self, connection: _Connection, number: int) -> bool:
+    def _converse(self, connection: _Connection) -> bool:
         """Serve one request; tell whether another may follow."""
         try:
             request = connection.read_request()
         except _Refused as refused:
             return connection.write_answer(refused.answer, None)
-        if request is None:
-            return False
-        request.connection = number
-        return connection.write_answer(self._answer(request), request)
+        return request is not None and connection.write_answer(self._answer(request), request)
 
     def _pause(self) -> bool:
         return not (self._stopping.wait(self.chunk_delay) if self.chunk_delay > 0 else self._stopping.is_set())
@@ -757,15 +614,10 @@ class Emulator:
             return _refuse(500, _REASONS[500]).answer
 
     def _route(self, request: Request) -> _Answer:
-        name = re.sub(r"^(/api)?/v1/", "", request.path) if not request.path.endswith("/oauth") else "oauth"
+        name = "oauth" if request.path.endswith("/oauth") else re.sub(r"^(/api)?/v1/", "", request.path)
         routes = {
-            "oauth": self._oauth,
-            "token": self._log_in,
-            "models": self._models,
-            "chat/completions": self._chat,
-            "embeddings": self._embeddings,
-            "tokens/count": self._tokens_count,
-        }
+            "oauth": self._oauth, "token": self._log_in, "models": self._models, "chat/completions": self._chat,
+            "embeddings": self._embeddings, "tokens/count": self._tokens_count}
         handler = self._model if name.startswith("models/") else routes.get(name)
         if handler is None:  # the gateway does not let other paths through
             raise _refuse_page(403)
@@ -784,7 +636,9 @@ class Emulator:
             raise _refuse(401, "Token has expired")
 
     def _issue_token(self, header: bytes, *sizes: int) -> tuple[str, float]:
-        token = _make_token(header, *sizes)
+        """Return a new token that looks like a JWE or a JWT, and its end in Unix seconds."""
+        parts = [header] + [os.urandom(size) for size in sizes]
+        token = ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode("ascii") for part in parts)
         with self._lock:
             self._tokens[token] = time.monotonic() + self.token_lifetime
         return token, time.time() + self.token_lifetime
@@ -814,50 +668,37 @@ class Emulator:
         return _Answer(body=_dumps({"tok": token, "exp": int(end)}))
 
     def _models(self, _: Request) -> _Answer:
-        return _Answer(body=_dumps({"object": "list", "data": [_describe_model(name) for name in MODELS]}))
+        models = [_find_model(name) for names in MODELS.values() for name in names]
+        return _Answer(body=_dumps({"object": "list", "data": models}))
 
     def _model(self, request: Request) -> _Answer:
-        return _Answer(body=_dumps(_describe_model(_check_model(unquote(request.path.rpartition("/models/")[2])))))
+        return _Answer(body=_dumps(_find_model(unquote(request.path.partition("/models/")[2]))))
 
     def _tokens_count(self, request: Request) -> _Answer:
         body = _read_object(request)
-        texts, _ = _read_texts(body), _check_model(body.get("model"))
-        return _Answer(
-            body=_dumps(
-                [{"object": "tokens", "tokens": _count_tokens(text), "characters": len(text)} for text in texts]
-            )
-        )
+        texts, _ = _read_texts(body), _find_model(body.get("model"))
+        return _Answer(body=_dumps([
+            {"object": "tokens", "tokens": _count_tokens(text), "characters": len(text)} for text in texts]))
 
     def _embeddings(self, request: Request) -> _Answer:
         body = _read_object(request)
-        texts, model = _read_texts(body), _check_model(body.get("model"), "embedder")
+        texts, model = _read_texts(body), _find_model(body.get("model"), "embedder")["id"]
         items = ",".join(
-            '{"object":"embedding","index":%d,"embedding":%s,"usage":{"prompt_tokens":%d}}'
-            % (index, _embed(text), _count_tokens(text) + 1)
-            for index, text in enumerate(texts)
-        )
-        return _Answer(body=('{"object":"list","data":[%s],"model":"%s"}' % (items, model)).encode("ascii"))
+            f'{{"object":"embedding","index":{index},"embedding":{_embed(text)},'
+            f'"usage":{{"prompt_tokens":{_count_tokens(text) + 1}}}}}' for index, text in enumerate(texts))
+        return _Answer(body=f'{{"object":"list","data":[{items}],"model":"{model}"}}'.encode("ascii"))
 
     def _chat(self, request: Request) -> _Answer:
         body = _read_object(request)
-        messages, model = _read_messages(body), _check_model(body.get("model"), "chat")
-        _check_positive("max_tokens", body.get("max_tokens"), int)
-        _check_positive("repetition_penalty", body.get("repetition_penalty"), int, float)
-        text, spent, reason = _cut_tokens(_compose(messages), body.get("max_tokens"))
+        messages, model = _read_messages(body), _find_model(body.get("model"), "chat")["id"]
+        _read_positive(body, "repetition_penalty", int, float)
+        text, spent, reason = _cut_tokens(_compose(messages), _read_positive(body, "max_tokens", int))
         asked = 8 + sum(4 + _count_tokens(message.get("content") or "") for message in messages)
-        common = {
-            "created": int(time.time()),
-            "model": "%s:%s" % (model, VERSIONS.get(model, "2.0.28.2")),
-            "object": "chat.completion",
-        }
-        usage = {
-            "usage": {
-                "prompt_tokens": asked,
-                "completion_tokens": spent,
-                "total_tokens": asked + spent,
-                "precached_prompt_tokens": 2,
-            }
-        }
+        version = VERSIONS.get(model, "2.0.28.2")
+        common = {"created": int(time.time()), "model": f"{model}:{version}", "object": "chat.completion"}
+        usage = {"usage": {
+            "prompt_tokens": asked, "completion_tokens": spent, "total_tokens": asked + spent,
+            "precached_prompt_tokens": 2}}
         if body.get("stream") is True:
             return _Answer(content_type="text/event-stream", events=_render_events(text, reason, common, usage))
         choice = {"message": {"content": text, "role": "assistant"}, "index": 0, "finish_reason": reason}
@@ -865,33 +706,25 @@ class Emulator:
 
 
 def _render_events(text: str, reason: str, common: dict[str, Any], usage: dict[str, Any]) -> list[bytes]:
-    """Return the events of a stream, a few words each: the role in the first alone, reason and usage before `[DONE]`."""
-    choices: list[dict[str, Any]] = [
-        {"delta": {"content": piece}, "index": 0} for piece in _PIECE.findall(text) or [""]
-    ]
-    choices[0]["delta"]["role"] = "assistant"
+    """Return the events of a stream, a few words each: role in the first alone, reason and usage before `[DONE]`."""
+    deltas: list[dict[str, Any]] = [{"content": piece} for piece in _PIECE.findall(text) or [""]]
+    deltas[0]["role"] = "assistant"
+    events: list[dict[str, Any]] = [{"choices": [{"delta": delta, "index": 0}], **common} for delta in deltas]
     last = {"delta": {"content": ""}, "index": 0, "finish_reason": reason}
-    events: list[dict[str, Any]] = [{"choices": [choice], **common} for choice in choices]
     events.append({"choices": [last], **common, **usage})
-    return [b"data: %b\n\n" % data for data in [_dumps(event) for event in events] + [b"[DONE]"]]
-
-
-def _describe_model(name: str) -> dict[str, str]:
-    return {"id": name, "object": "model", "owned_by": "salutedevices", "type": MODELS[name]}
+    return [b"data: %b\n\n" % data for data in [*map(_dumps, events), b"[DONE]"]]
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket that does not block; the queue is deep, so that hundreds may come at once."""
+    """Return a listening socket; its queue is deep, so that hundreds may come at once."""
     family, kind, proto, _, address = socket.getaddrinfo(
-        host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
+        host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     listener = socket.socket(family, kind, proto)
     try:
         if os.name == "posix":  # on Windows the option would share the port with another program
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen(256)
-        listener.setblocking(False)
     except BaseException:
         listener.close()
         raise
@@ -899,23 +732,19 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _hang_up(sock: socket.socket) -> None:
-    try:
+    with contextlib.suppress(OSError):  # the other side may have been faster
         sock.shutdown(socket.SHUT_RDWR)
-    except OSError:  # the caller was faster
-        pass
 
 
 # ---- Command line
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the emulator until Ctrl-C or SIGTERM, print the settings that lead a client to it, and return the exit code."""
+    """Run the emulator until Ctrl-C or SIGTERM, print the settings that lead a client to it, return the exit code."""
     import argparse
 
     parser = argparse.ArgumentParser(
-        prog="python -m gigachat_lite.emulator",
-        description="An offline GigaChat: no key, no network, the same answers.",
-    )
+        prog="python -m gigachat_lite.emulator", description="An offline GigaChat: no key, no network, no surprises.")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8090, help="port, 0 for any free one (default: %(default)s)")
     options = parser.parse_args(argv)
@@ -925,7 +754,7 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, OverflowError) as exc:
         taken = getattr(exc, "errno", None) == errno.EADDRINUSE
         reason = "the port is taken, choose another with --port" if taken else getattr(exc, "strerror", None) or exc
-        print("Cannot listen on %s port %d: %s." % (options.host, options.port, reason), file=sys.stderr)
+        print(f"Cannot listen on {options.host} port {options.port}: {reason}.", file=sys.stderr)
         return 1
     return 0
 
@@ -938,11 +767,9 @@ def _wait_for_signal(emulator: Emulator) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: ended.append(number))
     print(
-        "GigaChat emulator listens on {0.url} (Ctrl-C ends it).\n"
-        "Put these lines into .env, or export them in a shell:\n\nGIGACHAT_BASE_URL={0.base_url}\n"
-        "GIGACHAT_AUTH_URL={0.auth_url}\nGIGACHAT_CREDENTIALS={0.credentials}".format(emulator),
-        flush=True,
-    )
+        f"GigaChat emulator listens on {emulator.url} (Ctrl-C ends it).\n"
+        f"Put these lines into .env, or export them in a shell:\n\nGIGACHAT_BASE_URL={emulator.base_url}\n"
+        f"GIGACHAT_AUTH_URL={emulator.auth_url}\nGIGACHAT_CREDENTIALS={emulator.credentials}", flush=True)
     while not ended:
         time.sleep(0.1)
 

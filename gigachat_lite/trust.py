@@ -55,8 +55,7 @@ class Trust:
             load_bundle(self.context, config["ca_bundle_file"], "ca_bundle_file (GIGACHAT_CA_BUNDLE_FILE)")
             self.roots.append("ca_bundle_file " + config["ca_bundle_file"])
         elif is_gigachat(host):
-            pem = pkgutil.get_data(__package__, ROOT_FILE) or b""
-            self.context.load_verify_locations(cadata=pem.decode("ascii"))
+            self.context.load_verify_locations(cadata=own_root())
             self.roots.append("the Russian Trusted Root CA of this package")
             self.wide = False
         else:
@@ -82,6 +81,14 @@ class Trust:
                 return
         load_bundle(self.context, DEFAULT_CA_BUNDLE_PATH, "certifi")
         self.roots.append("certifi")
+
+
+def own_root() -> str:
+    """Read the national root, which is package data."""
+    try:
+        return (pkgutil.get_data(__package__, ROOT_FILE) or b"").decode("ascii")
+    except OSError as exc:
+        raise ConfigurationError(f"{ROOT_FILE} is missing from the package gigachat_lite: install it again") from exc
 
 
 def new_context(verify: bool = True) -> ssl.SSLContext:
