@@ -143,6 +143,7 @@ def load_config(
     if path:
         layers.append(Layer("%s in " + path.replace("%", "%%"), _known(_read_env_file(path), path)))
     _choose_way(layers)
+    _make_way_for_context(layers)
     config = dict(DEFAULTS)
     source: dict[str, int] = {}
     for rank in reversed(range(len(layers))):
@@ -157,7 +158,7 @@ def coerce(key: str, value: Any, where: str) -> Any:
     """Give a setting its type, or say what is wrong with it and where it came from."""
     try:
         return COERCE[key](value)
-    except ValueError as exc:
+    except (TypeError, ValueError) as exc:
         raise ConfigurationError(f"{where}: {exc}") from None
 
 
@@ -275,6 +276,19 @@ def _choose_way(layers: list[Layer]) -> None:
         raise ConfigurationError(half)
 
 
+def _make_way_for_context(layers: list[Layer]) -> None:
+    """Drop, and name in one warning, the TLS settings that a ready ssl_context stands in for."""
+    if any("ssl_context" in layer.values for layer in layers):
+        dropped = []
+        for layer in layers:
+            for key in NOT_WITH_CONTEXT:
+                if key in layer.values:
+                    del layer.values[key]
+                    dropped.append(layer.name(key))
+        if dropped:
+            logger.warning("ssl_context is given, so these are not applied: %s", ", ".join(dropped))
+
+
 def _settle(config: dict[str, Any], name: Callable[[str], str], rank: Mapping[str, int]) -> None:
     """Fill the defaults that depend on other settings, and refuse what cannot work together."""
     for key in ("base_url", "auth_url"):
@@ -283,16 +297,11 @@ def _settle(config: dict[str, Any], name: Callable[[str], str], rank: Mapping[st
             raise ConfigurationError(
                 f"{name(key)}: http:// would send the key in clear text; use https://, or allow_http=True"
             )
-    if config["model"] is None and not (host_of(config["base_url"]) + ".").endswith("giga.chat."):
+    if config["model"] is None and not ("." + host_of(config["base_url"])).endswith(".giga.chat"):
         config["model"] = "GigaChat"
     if config["max_connections"] is None:
         key = config["credentials"] or config["client_secret"]
         config["max_connections"] = 1 if key and config["scope"] == "GIGACHAT_API_PERS" else 10
-    if config["ssl_context"] is not None:
-        ignored = [key for key in NOT_WITH_CONTEXT if config[key] != DEFAULTS[key]]
-        if ignored:
-            logger.warning("ssl_context is given, so these are not applied: %s", ", ".join(ignored))
-        return
     if not config["verify_ssl_certs"]:
         if config["ca_bundle_file"] and rank["ca_bundle_file"] < rank["verify_ssl_certs"]:
             config["verify_ssl_certs"] = True
@@ -481,7 +490,8 @@ def _timeout(value: Any) -> tuple[float | None, float | None]:
     parts = value if isinstance(value, (tuple, list)) else _items(str(value))
     if len(parts) not in (1, 2):
         raise ValueError("seconds are needed, or a pair (connect, read)")
-    return (_limit(parts[0]), _limit(parts[-1]))
+    connect, read = (None if part is None else _limit(part) for part in (parts[0], parts[-1]))
+    return connect, read
 
 
 def _codes(value: Any) -> tuple[int, ...]:

@@ -16,7 +16,6 @@ import contextlib
 import errno
 import functools
 import hashlib
-import io
 import json
 import os
 import re
@@ -49,6 +48,7 @@ VERSIONS = {"GigaChat-2-Max": "2.0.30.01"}  # the other chat models answer as 2.
 CLIENT_ID, CLIENT_SECRET = "e0000000-0000-4000-8000-000000000001", "e0000000-0000-4000-8000-000000000002"
 
 _JSON, _FORM = "application/json; charset=utf-8", "application/x-www-form-urlencoded"
+_THREAD = "gigachat-emulator"
 _REASONS = {int(status): status.phrase for status in HTTPStatus}
 _UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.IGNORECASE)
 
@@ -132,9 +132,8 @@ class _Answer(NamedTuple):
 class _Refused(Exception):
     """Leave a handler with an answer that is an error."""
 
-    def __init__(self, status: int, body: bytes, content_type: str = _JSON) -> None:
-        super().__init__(status)
-        self.answer = _Answer(status, body, content_type)
+    def __init__(self, *answer: Any) -> None:
+        self.answer = _Answer(*answer)
 
 
 def _dumps(value: Any) -> bytes:
@@ -196,7 +195,7 @@ class _Connection:
         """Take over a socket; `pause` waits between two events of a stream and tells whether to go on."""
         sock.settimeout(MAX_IDLE)
         self._sock, self._number, self._pause = sock, number, pause
-        self._reader = io.BufferedReader(sock.makefile("rb", 0), 65536)  # type: ignore[type-var, unused-ignore]
+        self._reader = sock.makefile("rb")
 
     def read_request(self) -> Request | None:
         """Return the next request, None at the end of the connection; raise `_Refused` for what is not HTTP."""
@@ -339,11 +338,12 @@ def _compose(messages: list[dict[str, Any]]) -> str:
     """
     said = [" ".join(m["content"].split()) for m in messages if m.get("role") == "user" and m.get("content")]
     question, earlier = said[-1] if said else "Кто ты?", said[-2::-1]
-    names = [name for text in [question] + earlier for name in _NAME.findall(text)]
     if "как меня зовут" in question.lower():
-        return f"Вас зовут {names[-1]}." if names else "Вы ещё не представились."
-    if _NAME.search(question):
-        return f"Очень приятно, {names[0]}! Чем могу помочь?"
+        names = [name for text in earlier for name in _NAME.findall(text)[-1:]]
+        return f"Вас зовут {names[0]}." if names else "Вы ещё не представились."
+    name = _NAME.search(question)
+    if name:
+        return f"Очень приятно, {name.group(1)}! Чем могу помочь?"
     answer = _calculate(question) or next((v for k, v in _TOPICS.items() if re.search(k, question, re.IGNORECASE)), "")
     if answer:
         return answer
@@ -374,6 +374,7 @@ def _count_tokens(text: str) -> int:
     return len(_TOKEN.findall(text))
 
 
+@functools.lru_cache(maxsize=64)
 def _cut_tokens(text: str, limit: int | None) -> tuple[str, int, str]:
     """Return a text within `max_tokens`, the tokens it took (its end is one of them) and the reason why it ends.
 
@@ -404,27 +405,31 @@ def _embed(text: str) -> str:
 # ---- Checks: what the service turns away
 
 
-def _read_object(request: Request) -> dict[str, Any]:
-    """Return the body as a JSON object; the service has one error for bad syntax and for a wrong shape."""
+def _read_object(request: Request) -> Any:
+    """Return the body as a JSON object."""
+    body = None
     with contextlib.suppress(ValueError):
         body = request.json()
-        if isinstance(body, dict):
-            return body
-    raise _refuse(400, "Your request contains invalid JSON syntax.")
+    _check_shape(isinstance(body, dict))
+    return body
 
 
-def _read_texts(body: dict[str, Any]) -> list[str]:
-    texts = [body["input"]] if isinstance(body.get("input"), str) else body.get("input")
-    if isinstance(texts, list) and all(isinstance(text, str) for text in texts):
-        return texts
-    raise _refuse(400, "Your request contains invalid JSON syntax.")
-
-
-def _read_messages(body: dict[str, Any]) -> list[dict[str, Any]]:
-    messages = body.get("messages") or []
-    if not isinstance(messages, list) or not all(
-            isinstance(message, dict) and isinstance(message.get("content") or "", str) for message in messages):
+def _check_shape(right: bool) -> None:
+    """Refuse what has the wrong shape: the service has one error for that and for bad syntax."""
+    if not right:
         raise _refuse(400, "Your request contains invalid JSON syntax.")
+
+
+def _read_texts(body: dict[str, Any]) -> Any:
+    texts = [body["input"]] if isinstance(body.get("input"), str) else body.get("input")
+    _check_shape(isinstance(texts, list) and all(isinstance(text, str) for text in texts))
+    return texts
+
+
+def _read_messages(body: dict[str, Any]) -> Any:
+    messages = body.get("messages") or []
+    _check_shape(isinstance(messages, list) and all(
+        isinstance(message, dict) and isinstance(message.get("content") or "", str) for message in messages))
     if not messages:  # the service's own words are not known
         raise _refuse(422, "Invalid params: messages must not be empty")
     if any(message.get("role") == "system" for message in messages[1:]):
@@ -434,8 +439,7 @@ def _read_messages(body: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _read_positive(body: dict[str, Any], name: str, *kinds: type) -> Any:
     value = body.get(name)
-    if value is not None and type(value) not in kinds:
-        raise _refuse(400, "Your request contains invalid JSON syntax.")
+    _check_shape(value is None or type(value) in kinds)  # a bool is an int, but not here
     if value is not None and not value > 0:
         raise _refuse(422, f"Invalid params: {name} must be in range (0, +inf)")
     return value
@@ -523,8 +527,9 @@ class Emulator:
             body = body.encode("utf-8")
         elif not isinstance(body, (bytes, bytearray)):
             body = _dumps(body) + (b"\n" if status >= 400 else b"")
+        given = {name: None if value is None else str(value) for name, value in (headers or {}).items()}
         with self._lock:
-            self._script.append((path, _Answer(int(status), bytes(body), headers=dict(headers or {}))))
+            self._script.append((path, _Answer(int(status), bytes(body), headers=given)))
 
     def expire_tokens(self) -> None:
         """Let every token given out so far be answered 401 "Token has expired" from now on."""
@@ -542,7 +547,7 @@ class Emulator:
             self.url = f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
             self.base_url, self.auth_url = self.url + "/api/v1", self.url + "/api/v2/oauth"
             self._stopping.clear()
-            self._acceptor = threading.Thread(target=self._accept, name="gigachat-emulator", daemon=True)
+            self._acceptor = threading.Thread(target=self._accept, name=_THREAD, daemon=True)
             self._acceptor.start()
         return self
 
@@ -567,14 +572,16 @@ class Emulator:
             while not self._stopping.is_set():
                 try:
                     sock, number = self._listener.accept()[0], number + 1
-                    thread = threading.Thread(
-                        target=self._serve, args=(sock, number), name="gigachat-emulator", daemon=True)
-                    thread.start()
-                except (OSError, RuntimeError):  # out of descriptors or threads: wait instead of spinning
+                except OSError:  # out of descriptors: wait instead of spinning
                     self._stopping.wait(0.05)
                     continue
-                self._connections = {t: s for t, s in self._connections.items() if t.is_alive()}
-                self._connections[thread] = sock
+                thread = threading.Thread(target=self._serve, args=(sock, number), name=_THREAD, daemon=True)
+                try:
+                    thread.start()
+                    self._connections = {t: s for t, s in self._connections.items() if t.is_alive()}
+                    self._connections[thread] = sock
+                except RuntimeError:  # no more threads
+                    sock.close()
 
     def _serve(self, sock: socket.socket, number: int) -> None:
         connection = _Connection(sock, number, self._pause)
@@ -618,7 +625,7 @@ class Emulator:
         routes = {
             "oauth": self._oauth, "token": self._log_in, "models": self._models, "chat/completions": self._chat,
             "embeddings": self._embeddings, "tokens/count": self._tokens_count}
-        handler = self._model if name.startswith("models/") else routes.get(name)
+        handler = routes.get("models" if name.startswith("models/") else name)
         if handler is None:  # the gateway does not let other paths through
             raise _refuse_page(403)
         if request.method != ("GET" if name.startswith("models") else "POST"):
@@ -667,12 +674,12 @@ class Emulator:
         token, end = self._issue_token(b'{"alg":"RS256","typ":"JWT"}', 180, 256)
         return _Answer(body=_dumps({"tok": token, "exp": int(end)}))
 
-    def _models(self, _: Request) -> _Answer:
-        models = [_find_model(name) for names in MODELS.values() for name in names]
-        return _Answer(body=_dumps({"object": "list", "data": models}))
-
-    def _model(self, request: Request) -> _Answer:
-        return _Answer(body=_dumps(_find_model(unquote(request.path.partition("/models/")[2]))))
+    def _models(self, request: Request) -> _Answer:
+        name = unquote(request.path.partition("/models/")[2])
+        if request.path.endswith("/models"):
+            data = [_find_model(name) for names in MODELS.values() for name in names]
+            return _Answer(body=_dumps({"object": "list", "data": data}))
+        return _Answer(body=_dumps(_find_model(name)))
 
     def _tokens_count(self, request: Request) -> _Answer:
         body = _read_object(request)
@@ -718,12 +725,12 @@ def _render_events(text: str, reason: str, common: dict[str, Any], usage: dict[s
 def _listen(host: str, port: int) -> socket.socket:
     """Return a listening socket; its queue is deep, so that hundreds may come at once."""
     family, kind, proto, _, address = socket.getaddrinfo(
-        host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        host or None, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     listener = socket.socket(family, kind, proto)
     try:
         if os.name == "posix":  # on Windows the option would share the port with another program
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
+        listener.bind((address[0], port, *address[2:]))
         listener.listen(256)
     except BaseException:
         listener.close()

@@ -181,15 +181,13 @@ BY_STATUS: dict[int, type[ResponseError]] = {
     429: RateLimitError,
 }
 
-# What people really meet. OAuth errors carry a code, the others are told by their status.
-HINTS_BY_CODE: dict[int, str] = {
+# What people really meet: OAuth's own codes (up to 99), and the statuses of all other answers.
+HINTS: dict[int, str] = {
     1: f"The scope is misspelt: it is one of {SCOPES}.",
     4: "credentials is the authorization key of the cabinet, base64 of client_id:client_secret: copy it whole.",
     5: f"No scope was sent: give one of {SCOPES}.",
     6: "The authorization key is not known: copy it again from the cabinet, or make a new one there.",
     7: f"The key belongs to another scope: set GIGACHAT_SCOPE (scope=) to one of {SCOPES}.",
-}
-HINTS_BY_STATUS: dict[int, str] = {
     401: "Check credentials (GIGACHAT_CREDENTIALS), or give a newer access_token.",
     402: "The tokens of this model are used up: buy more, or name another model (GIGACHAT_MODEL).",
     403: "The account's contract does not cover this call, or the address serves something else.",
@@ -206,15 +204,15 @@ def hint_for(status: int, code: Any, message: str, url: str = "") -> str:
     >>> hint_for(400, 7, "scope from db not fully includes consumed scope").split(":")[0]
     'The key belongs to another scope'
     """
-    if isinstance(code, int) and code in HINTS_BY_CODE:
-        return HINTS_BY_CODE[code]
+    if isinstance(code, int) and code < 100 and code in HINTS:
+        return HINTS[code]
     if status == 403 and message.startswith("Access to file"):
         return "A file is readable only with the X-Client-ID that it was made with (client_id_cvar)."
     if 300 <= status < 400:
         return "Redirects are not followed, for they would carry the token along: check base_url (GIGACHAT_BASE_URL)."
     if status in (403, 404) and "//gigachat.devices.sberbank.ru" in url:
-        return HINTS_BY_STATUS[status] + " Newer models are only on GIGACHAT_BASE_URL=https://api.giga.chat/v1."
-    return HINTS_BY_STATUS.get(status, "The service failed: repeat later." if status >= 500 else "")
+        return HINTS[status] + " Newer models are only on GIGACHAT_BASE_URL=https://api.giga.chat/v1."
+    return HINTS.get(status, "The service failed: repeat later." if status >= 500 else "")
 
 
 def response_error(

@@ -118,7 +118,7 @@ def load_bundle(context: ssl.SSLContext, path: str, origin: str) -> None:
         if b"-----BEGIN" in content:
             context.load_verify_locations(cafile=path)
         else:
-            context.load_verify_locations(cadata=content)
+            context.load_verify_locations(cadata=ssl.DER_cert_to_PEM_cert(content))
     except ssl.SSLError as exc:
         raise ConfigurationError(f"{origin}: {path} holds no certificate in PEM or DER") from exc
     except (OSError, ValueError) as exc:

@@ -1,0 +1,116 @@
+"""Give every test a clean environment, a time limit, certificates and servers that stop by themselves."""
+from __future__ import annotations
+
+import faulthandler
+import os
+import socket
+
+import pytest
+from certs import Certs
+from servers import Api, ConnectProxy, Server
+
+LIMIT, LONG_LIMIT = 20.0, 300.0  # seconds for one test, its fixtures included
+NETWORK = {"http_proxy", "https_proxy", "all_proxy", "no_proxy", "requests_ca_bundle", "curl_ca_bundle"}
+NETWORK |= {"ssl_cert_file", "ssl_cert_dir", "sslkeylogfile", "netrc"}
+
+
+def pytest_configure(config):
+    config.watchdog_file = os.fdopen(os.dup(2), "w")  # the real stderr: pytest captures the one that tests see
+
+
+def pytest_unconfigure(config):
+    config.watchdog_file.close()
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out what is marked long, unless -m speaks of it."""
+    if "long" in (config.getoption("markexpr") or ""):
+        return
+    left_out = [item for item in items if item.get_closest_marker("long")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("long")]
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_protocol(item):
+    """End the run with every thread's stack when a test hangs: nothing gentler ends a thread that waits in C."""
+    if not item.config.getoption("usepdb"):
+        limit = LONG_LIMIT if item.get_closest_marker("long") else LIMIT
+        faulthandler.dump_traceback_later(limit, exit=True, file=item.config.watchdog_file)
+    yield
+    faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch, tmp_path, tmp_path_factory):
+    """Keep the machine's settings out: variables, home, and a working directory that is the empty `tmp_path`."""
+    for name in list(os.environ):
+        if name.lower() in NETWORK or name.upper().startswith("GIGACHAT_"):
+            monkeypatch.delenv(name)
+    home = tmp_path_factory.getbasetemp() / "homes" / tmp_path.name  # cheaper than a second mktemp()
+    home.mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def certs(tmp_path_factory):
+    return Certs(tmp_path_factory.mktemp("certs"))
+
+
+class Resolver:
+    """Stand in for DNS, below requests and urllib3: `resolve(*names)` leads these names to 127.0.0.1.
+
+    The port stays as asked. From the first call on any other name is unknown (gaierror); `asked` lists all names.
+    """
+
+    def __init__(self, monkeypatch):
+        self._monkeypatch, self._real, self._names, self.asked = monkeypatch, socket.getaddrinfo, set(), []
+
+    def __call__(self, *names):
+        self._names.update(names)
+        self._monkeypatch.setattr(socket, "getaddrinfo", self._look_up)
+
+    def _look_up(self, host, *args, **kwargs):
+        name = host.decode("ascii") if isinstance(host, bytes) else host
+        self.asked.append(name)
+        if name not in self._names | {"localhost", "127.0.0.1", None}:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return self._real("127.0.0.1" if name in self._names else host, *args, **kwargs)
+
+
+@pytest.fixture
+def resolve(monkeypatch):
+    return Resolver(monkeypatch)
+
+
+@pytest.fixture
+def _running():
+    """Stop all servers of the test, then raise the first error of their handlers."""
+    running, errors = [], []
+    yield running
+    for each in reversed(running):
+        try:
+            each.stop()
+        except BaseException as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
+
+
+def _factory(kind):
+    """Make a fixture that starts servers of this kind: called with the arguments of the class, returns the server."""
+    @pytest.fixture
+    def fixture(_running):
+        def start(*args, **options):
+            _running.append(kind(*args, **options))
+            return _running[-1]
+
+        return start
+
+    return fixture
+
+
+server, api, proxy = _factory(Server), _factory(Api), _factory(ConnectProxy)

@@ -1,0 +1,79 @@
+"""The README is a promise: its code runs, its output comes, its tables are complete, and so do the examples."""
+
+from __future__ import annotations
+
+import contextvars
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+import gigachat_lite
+from gigachat_lite import Emulator
+from gigachat_lite.config import DEFAULTS
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as file:
+    README = file.read()
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+CODE = [(number, text) for number, (kind, text) in enumerate(BLOCKS) if kind == "python"]
+EXAMPLES = sorted(name for name in os.listdir(os.path.join(ROOT, "examples")) if name.endswith(".py"))
+
+
+@pytest.fixture
+def settings(monkeypatch):
+    """An emulator, and the environment of somebody who uses it."""
+    with Emulator() as emu:
+        for name in ("base_url", "auth_url", "credentials"):
+            monkeypatch.setenv("GIGACHAT_" + name.upper(), emu.config[name])
+        yield emu
+
+
+def run(code):
+    contextvars.copy_context().run(exec, compile(code, "README.md", "exec"), {"__name__": "readme"})
+
+
+@pytest.mark.parametrize("number, code", CODE, ids=["block-%d" % number for number, _ in CODE])
+def test_code_of_the_readme_runs(number, code, settings, certs, capsys):
+    for name, path in (
+        ("corporate-ca.pem", certs.ca_pem),
+        ("client.pem", certs.client_pem),
+        ("client.key", certs.client_key),
+    ):
+        shutil.copy(str(path), name)
+    run(code)
+    printed = capsys.readouterr().out
+    assert "print(" not in code or printed
+    assert "cut after" not in printed and "Error" not in printed
+
+
+def test_the_first_block_prints_what_the_readme_shows(settings, capsys):
+    number, code = CODE[0]
+    run(code)
+    kind, shown = BLOCKS[number + 1]
+    assert kind == "text"
+    assert capsys.readouterr().out.strip() == shown.strip()
+
+
+def test_every_setting_stands_in_the_table():
+    rows = "\n".join(line.split("|")[1] for line in README.splitlines() if line.startswith("| `"))
+    assert set(re.findall(r"`(\w+)`", rows)) == set(DEFAULTS)
+
+
+def test_the_error_tree_is_the_one_of_the_code():
+    tree = next(text for kind, text in BLOCKS if kind == "text" and "├──" in text)
+    code = "\n".join(line.strip() for line in gigachat_lite.exceptions.__doc__.splitlines())
+    assert all(line.strip() in code for line in tree.splitlines())
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples_run_as_they_are(name, settings):
+    package = os.path.dirname(os.path.dirname(os.path.abspath(gigachat_lite.__file__)))
+    environ = dict(os.environ, PYTHONPATH=package, PYTHONIOENCODING="utf-8")
+    script = os.path.join(ROOT, "examples", name)
+    done = subprocess.run([sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ)
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout.decode("utf-8").strip() and not done.stderr
