@@ -16,6 +16,7 @@ import zlib
 from typing import Any, Callable, cast
 
 import requests
+import urllib3
 from requests.adapters import HTTPAdapter
 from requests.utils import select_proxy
 
@@ -23,6 +24,8 @@ from .trust import Trust
 
 LOOK_ON = 0.05  # seconds to wait, after a stream's own end, for the end of its body
 PIECE = 65536
+GZIP_MAGIC = b"\x1f\x8b"
+OLD_URLLIB3 = not hasattr(urllib3.response, "BaseHTTPResponse")  # before 2.0
 
 
 # One try of a request, and the connections that keep a note of it
@@ -97,16 +100,38 @@ class PacedResponse(http.client.HTTPResponse):
         raw.limit = sock.gettimeout()
 
 
+class NamedContext:
+    """An SSL context for urllib3 1.26, which names no host to OpenSSL where that is an address.
+
+    OpenSSL could not check the certificate then, and Python refuses to begin.
+    """
+
+    def __init__(self, context: Any, host: str) -> None:
+        self._context = getattr(context, "_context", context)
+        self._host = host.strip("[]")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    def wrap_socket(self, sock: Any, server_hostname: str | None = None, **kwargs: Any) -> Any:
+        """Wrap a socket, with the host's name or address in any case."""
+        return self._context.wrap_socket(sock, server_hostname=server_hostname or self._host, **kwargs)
+
+
 class PacedConnection:
     """A mixin for urllib3's connections: keeps the note of the try, and times what is sent."""
 
     response_class = PacedResponse
+    host: str
     sock: Any
+    ssl_context: Any
 
     def connect(self) -> None:
         """Connect, and note how far it came."""
         note = local.note or Try()
         note.connecting = note.fresh = True
+        if OLD_URLLIB3 and getattr(self, "ssl_context", None) is not None:
+            self.ssl_context = NamedContext(self.ssl_context, getattr(self, "_tunnel_host", None) or self.host)
         super().connect()  # type: ignore[misc]
         note.connecting = note.heard = False
         note.sock = self.sock
@@ -220,13 +245,16 @@ class Body:
         return self._decompress(b"".join(pieces)[:limit], limit)
 
     def _decompress(self, data: bytes, limit: int | None) -> bytes:
-        if not data or self._encoding not in ("gzip", "x-gzip", "deflate"):
+        if self._encoding not in ("gzip", "x-gzip"):
             return data
-        unzip = zlib.decompressobj(zlib.MAX_WBITS | 32)
-        data = unzip.decompress(data, limit or 0)
-        if not unzip.eof and limit is None:
-            raise http.client.IncompleteRead(b"")
-        return data
+        pieces = []
+        while data[:2] == GZIP_MAGIC or not pieces:
+            unzip = zlib.decompressobj(zlib.MAX_WBITS | 16)
+            pieces.append(unzip.decompress(data, limit or 0))
+            if not unzip.eof and limit is None:
+                raise http.client.IncompleteRead(b"")
+            data = unzip.unused_data
+        return b"".join(pieces)
 
     def finish(self) -> None:
         """Give the connection back if the body ends within 50 ms, else close it."""

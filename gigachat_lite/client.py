@@ -22,6 +22,8 @@ import socket
 import ssl
 import threading
 import time
+import zlib
+from datetime import timezone
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Callable, Mapping, NamedTuple, NoReturn, Sequence, TypeVar, Union
@@ -110,7 +112,10 @@ def new_token(data: Mapping[str, Any], date: str | None, wall: float, clock: flo
     if not isinstance(value, str) or not re.fullmatch(r"[\x21-\x7e]+", value):
         raise ValueError("the answer holds no access token")
     expires = data.get("expires_at") or data.get("exp")
-    seconds = float(expires) if isinstance(expires, (int, float)) else math.nan
+    try:
+        seconds = float(expires) if isinstance(expires, (int, float)) and expires is not True else math.nan
+    except OverflowError:  # JSON's whole numbers know no end
+        seconds = math.nan
     seconds = seconds / 1000 if seconds >= 10**12 else seconds
     lifetime = seconds - parse_date(date, wall)
     if not 0 < lifetime <= 86400:
@@ -128,9 +133,15 @@ def parse_date(text: str | None, default: float) -> float:
     (100.0, 7.0)
     """
     try:
-        return parsedate_to_datetime(text).timestamp() if text else default
+        date = parsedate_to_datetime(text) if text else None
+        if date is not None and date.tzinfo is None:
+            date = date.replace(tzinfo=timezone.utc)
+        return date.timestamp() if date is not None else default
     except (TypeError, ValueError, IndexError, OverflowError):
         return default
+
+
+EARLY_LIMIT = 10.0  # seconds that an early renewal may cost the call that meets it
 
 
 class TokenCache:
@@ -156,7 +167,7 @@ class TokenCache:
     def get(self, until: float | None = None) -> Token | None:
         """Get a token that is good now, fetching one where needed; None where none is used.
 
-        ``until``, on the monotonic clock, bounds the wait for another thread's fetch.
+        ``until``, on the system's monotonic clock, bounds the fetch and the wait for another thread's.
         """
         token = self._token
         now = self._clock()
@@ -183,7 +194,7 @@ class TokenCache:
         return self._fetch is not None
 
     def _wait(self, until: float | None) -> Token:
-        left = -1 if until is None else max(until - self._clock(), 0)
+        left = -1 if until is None else max(until - time.monotonic(), 0)
         if not self._fetching.acquire(timeout=left):
             raise RequestTimeout("the deadline of this call ran out while another thread fetched the access token")
         try:
@@ -201,8 +212,12 @@ class TokenCache:
         current = self._token
         if current is not token:
             return current or token
+        now = time.monotonic()
+        limit = min(EARLY_LIMIT, token.deadline - self._clock())
+        if until is not None:
+            limit = min(limit, (until - now) / 2)  # the call itself is to have time left
         try:
-            return self._store(min(until or math.inf, token.deadline))
+            return self._store(now + limit)
         except GigaChatException as exc:
             logger.warning("the access token could not be renewed early, the old one stays in use: %s", exc)
             with self._swap:
@@ -214,9 +229,10 @@ class TokenCache:
         assert self._fetch is not None
         try:
             token = self._fetch(until)
-        except Exception as exc:
-            if until is None or self._clock() < until:  # else it was this caller's deadline that failed, no one else's
-                self._failure = (self._clock() + 1, exc)
+        except GigaChatException as exc:
+            late = until is not None and time.monotonic() >= until
+            if not late and not exc.hurried:  # else it was this caller's deadline that failed, and no one else's
+                self._failure = (self._clock() + 1, copy.copy(exc))  # a copy holds no frames of the caller
             raise
         with self._swap:
             self._token, self._failure = token, None
@@ -296,11 +312,14 @@ def fault_of(exc: BaseException, note: Try) -> Fault:
     if any(isinstance(item, OSError) and "Tunnel connection failed" in str(item) for item in chain):
         return "proxy"
     tls = [item for item in chain if isinstance(item, (ssl.SSLError, requests.exceptions.SSLError))]
-    eof = any(isinstance(item, ssl.SSLEOFError) or "eof" in str(item).lower() for item in tls)
+    eof = any(isinstance(item, ssl.SSLEOFError) or "EOF" in str(getattr(item, "reason", "")) for item in tls)
+    eof = eof or any("unexpected eof" in str(item).lower() for item in tls if isinstance(item, ssl.SSLError))
     if tls and not eof and not any_is(socket.timeout):
         return "tls"
     if any_is(socket.gaierror):
         return "dns"
+    if isinstance(exc, (TypeError, ValueError)):
+        return "not sent"  # refused on this side, such as an address that no adapter is mounted for
     if any_is(NewConnectionError):
         return "refused"
     if any_is(ConnectTimeoutError):
@@ -451,7 +470,7 @@ class Transport:
         headers = {"User-Agent": "gigachat-lite/" + __version__, "Accept": "application/json"}
         self._template = requests.Request("GET", config["base_url"], headers=headers).prepare()
         self._template._cookies = None  # type: ignore[attr-defined]
-        self._template.headers["Accept-Encoding"] = "gzip, deflate"
+        self._template.headers["Accept-Encoding"] = "gzip"
 
     def _mount(self, url: str, with_cert: bool) -> None:
         origin = origin_of(url)
@@ -500,7 +519,9 @@ class Transport:
                 continue
             wish = getattr(reply.error, "retry_after", None)
             delay = retry_delay(call.kind, reply.fault, tries, self.config, wish, self.chance)
-            if delay is None or (call.until is not None and time.monotonic() + delay >= call.until):
+            if delay is not None and call.until is not None and time.monotonic() + delay >= call.until:
+                reply.error.hurried, delay = True, None
+            if delay is None:
                 raise reply.error
             self.sleep(delay)
             tries += 1
@@ -590,15 +611,15 @@ def judge(reply: Reply, stream: bool) -> Reply:
     assert body is not None
     status = response.status_code
     good = 200 <= status < 300
-    is_stream = response.headers.get("Content-Type", "").lower().startswith("text/event-stream")
-    if good and stream and is_stream:
+    kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if good and stream and kind == "text/event-stream":
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
             body.close()
             return refuse(reply, status, b"", "the stream is compressed, though it was asked for without")
         return reply
     try:
         data = body.read_all(None if good else ERROR_LIMIT)
-    except (OSError, http.client.HTTPException):
+    except (OSError, http.client.HTTPException, zlib.error):
         if good:
             raise
         data = b""  # a broken error is still that error
@@ -871,7 +892,7 @@ class GigaChat:
         call = Call("GET", "/models", headers=call.headers, timeout=call.timeout, until=min(call.until or soon, soon))
         try:
             models = self._wrap(self._transport.send(call), dict, Models)
-            error.hint = "The service offers: " + ", ".join(str(model.id) for model in models.data) + "."
+            error.hint = f"The service offers: {', '.join(str(model.id) for model in models.data)}. {error.hint}"
         except Exception:  # the hint is a kindness; the error stands without it
             logger.debug("the models could not be listed")
 

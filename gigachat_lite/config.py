@@ -114,10 +114,11 @@ class Layer(NamedTuple):
 
     origin: str
     values: dict[str, Any]
+    names: Mapping[str, str] = {}  # what the source itself calls them, where that is not the setting's name
 
     def name(self, key: str) -> str:
         """Name a setting and where it came from, for an error."""
-        return self.origin % (key if self.origin.startswith("argument") else PREFIX + key.upper())
+        return self.origin % self.names.get(key, key)
 
 
 def load_config(
@@ -137,11 +138,11 @@ def load_config(
             raise TypeError(f"no such setting: {key!r}{did_you_mean(key, DEFAULTS)}")
     layers = [
         Layer("argument %s", {key: value for key, value in given.items() if value is not None and value != ""}),
-        Layer("environment variable %s", _known(os.environ if environ is None else environ, "the environment")),
+        _layer("environment variable %s", os.environ if environ is None else environ, "the environment"),
     ]
     path = _env_path(env_file)
     if path:
-        layers.append(Layer("%s in " + path.replace("%", "%%"), _known(_read_env_file(path), path)))
+        layers.append(_layer("%s in " + path.replace("%", "%%"), _read_env_file(path), path))
     _choose_way(layers)
     _make_way_for_context(layers)
     config = dict(DEFAULTS)
@@ -171,7 +172,7 @@ def redact(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: "***" if key in SECRETS and value else value for key, value in config.items()}
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
     """Name the nearest known name.
 
     >>> did_you_mean("verify_ssl", DEFAULTS)
@@ -180,25 +181,29 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     import difflib
 
     near = difflib.get_close_matches(str(name), list(known), 1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    return f"; did you mean {prefix + near[0]!r}?" if near else ""
 
 
-def _known(environ: Mapping[str, str], where: str) -> dict[str, Any]:
+def _layer(origin: str, environ: Mapping[str, str], where: str) -> Layer:
     """Pick the settings out of variables: known names, aliases, nothing empty; warn of names nobody knows."""
     found: dict[str, Any] = {}
+    names: dict[str, str] = {}
     for name, value in environ.items():
         key = name[len(PREFIX) :].lower() if name.startswith(PREFIX) else ""
         if not key or not value or not value.strip():
             continue
-        if key in DEFAULTS and key != "ssl_context":
-            found[key] = value
-        elif key.upper() in KEY_ALIASES:
-            found.setdefault("credentials", value)
+        setting = key
+        if key.upper() in KEY_ALIASES:
+            setting = "credentials"
         elif key == "token":
-            found.setdefault("credentials" if _is_key(value) else "access_token", value)
-        else:
-            logger.warning("%s in %s is not a setting of gigachat_lite%s", name, where, did_you_mean(key, DEFAULTS))
-    return found
+            setting = "credentials" if _is_key(value) else "access_token"
+        elif key not in DEFAULTS or key == "ssl_context":
+            near = did_you_mean(key.upper(), [known.upper() for known in DEFAULTS], PREFIX)
+            logger.warning("%s in %s is not a setting of gigachat_lite%s", name, where, near)
+            continue
+        if setting == key or setting not in found:  # the setting's own name is stronger than an alias
+            found[setting], names[setting] = value, name
+    return Layer(origin, found, names)
 
 
 def _env_path(env_file: None | bool | str | os.PathLike[str]) -> str:
@@ -214,8 +219,8 @@ def _env_path(env_file: None | bool | str | os.PathLike[str]) -> str:
     try:
         path = find_dotenv(usecwd=True)
         if path and hasattr(os, "geteuid"):
-            folder_mode = os.stat(os.path.dirname(path)).st_mode
-            if folder_mode & 0o002 and os.stat(path).st_uid not in (os.geteuid(), 0):
+            open_to_all = os.stat(os.path.dirname(path)).st_mode & 0o002
+            if open_to_all and not {os.stat(path).st_uid, os.lstat(path).st_uid} <= {os.geteuid(), 0}:
                 logger.warning("%s is skipped: it is another user's, in a folder that anyone may write to", path)
                 return ""
     except OSError:  # the working directory or the file is gone
@@ -415,12 +420,24 @@ def _url(value: Any) -> str:
     if parts.scheme not in ("http", "https") or not host or re.search(r"\s", text) or parts.query or parts.fragment:
         raise ValueError("an address such as https://api.giga.chat/v1 is needed")
     path = parts.path.rstrip("/")
-    if not path and is_gigachat(host):
-        path = "/v1" if host.endswith("giga.chat") else "/api/v1"
     netloc = f"[{host}]" if ":" in host else host
     if port and port != {"http": 80, "https": 443}[parts.scheme]:
         netloc += f":{port}"
     return f"{parts.scheme}://{netloc}{path}"
+
+
+def _base_url(value: Any) -> str:
+    """Take the API's address; a GigaChat host alone gets the path that the service has there."""
+    url = _url(value)
+    if url.count("/") == 2 and is_gigachat(host_of(url)):
+        url += "/v1" if host_of(url).endswith("giga.chat") else "/api/v1"
+    return url
+
+
+def _auth_url(value: Any) -> str:
+    """Take the address where tokens are made; a host alone gets the path that the service has there."""
+    url = _url(value)
+    return url + "/api/v2/oauth" if url.count("/") == 2 else url
 
 
 def _proxy(value: Any) -> Secret:
@@ -517,7 +534,8 @@ def _context(value: Any) -> ssl.SSLContext:
 COERCE: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("client_id", "scope", "model", "user"), _text),
     **dict.fromkeys(("password", "key_file_password"), _secret),
-    **dict.fromkeys(("base_url", "auth_url"), _url),
+    "base_url": _base_url,
+    "auth_url": _auth_url,
     **dict.fromkeys(("ca_bundle_file", "cert_file", "key_file"), _file),
     **dict.fromkeys(("verify_ssl_certs", "auth_client_cert", "profanity_check", "trust_env", "allow_http"), _bool),
     **dict.fromkeys(("deadline", "pool_timeout"), _limit),

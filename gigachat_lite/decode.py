@@ -37,20 +37,19 @@ def iter_lines(chunks: Iterable[bytes], limit: int = EVENT_LIMIT) -> Iterator[by
             after_cr = False
         if not chunk:
             continue
-        if b"\n" not in chunk and b"\r" not in chunk:
-            pieces.append(chunk)
-            size += len(chunk)
-        else:
-            if pieces:
-                pieces.append(chunk)
-                chunk = b"".join(pieces)
-                pieces, size = [], 0
-            lines = chunk.splitlines()  # of bytes: at LF, CR and CRLF alone
-            if chunk[-1] not in b"\r\n":
-                pieces = [lines.pop()]
-                size = len(pieces[0])
-            after_cr = chunk[-1] == 13
-            yield from lines
+        pieces.append(chunk)
+        size += len(chunk)
+        if b"\n" in chunk or b"\r" in chunk:
+            data = b"".join(pieces)
+            lines = data.splitlines()  # of bytes: at LF, CR and CRLF alone
+            pieces = [] if data[-1] in b"\r\n" else [lines.pop()]
+            after_cr = data[-1] == 13
+            for line in lines:
+                if size > limit and len(line) > limit:
+                    break
+                yield line
+            else:
+                size = len(pieces[0]) if pieces else 0
         if size > limit:
             raise StreamError(f"a line of the stream is longer than {limit} bytes")
     if pieces:
@@ -84,14 +83,18 @@ def iter_sse(lines: Iterable[bytes], limit: int = EVENT_LIMIT) -> Iterator[tuple
                 yield name, "[DONE]"
                 return
             data.append(value)
-            size += len(value)
-            if size > limit:
+            size += len(value) + 1
+            if size > limit + 1:
                 raise StreamError(f"an event of the stream is longer than {limit} bytes")
         elif field == b"event":
             name = value.decode("utf-8") or "message"
 
 
-decode_json = json.JSONDecoder().decode
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
+
+
+decode_json = json.JSONDecoder(parse_constant=_refuse).decode
 
 
 def read_json(reply: Reply) -> Any:
@@ -247,16 +250,23 @@ class Stream:
             self._shut(self._body.close)
 
     def _decode(self, name: str, data: str) -> ChatCompletionChunk | None:
+        """Make a chunk of an event; None for one that says nothing: a heartbeat, or an unknown one without choices."""
         try:
             value = decode_json(data)
         except (ValueError, RecursionError):
-            if name != "message":
-                return None  # somebody's ping
-            raise StreamError("an event of the stream is not JSON") from None
+            value = None
+        known = name in ("message", "error")
         if not isinstance(value, dict):
-            raise StreamError("an event of the stream is no JSON object")
-        if "choices" not in value and (name == "error" or "status" in value or "message" in value):
-            self._raise_event(value, data)
+            if name == "error":
+                raise StreamError("the service ended the stream: " + excerpt(data.encode()))
+            if known and data.strip():
+                raise StreamError("an event of the stream is no JSON object")
+            return None
+        if "choices" not in value:
+            if name == "error" or (known and ("status" in value or "message" in value)):
+                self._raise_event(value, data)
+            if not known:
+                return None
         self._assembly.add(value)
         chunk = ChatCompletionChunk(value)
         chunk.x_headers = self.x_headers

@@ -41,6 +41,7 @@ class GigaChatException(Exception):
     """The root of everything that this package raises on purpose."""
 
     partial: str | None = None
+    hurried = False  # true where only the call's deadline kept it from being tried again
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (_rebuild, (type(self), self.args, self.__dict__))

@@ -131,6 +131,7 @@ class MessagesRole(str, Enum):
 class FunctionCall(Obj):
     """A function that the model wants called, or that it is told to call."""
 
+    __slots__ = ()
     name: str
     arguments: dict[str, Any] | None
     partial_arguments: dict[str, Any] | None
@@ -140,6 +141,7 @@ class FunctionCall(Obj):
 class FewShotExample(Obj):
     """A question and the arguments that a good call of the function would have."""
 
+    __slots__ = ()
     request: str
     params: dict[str, Any]
 
@@ -147,6 +149,7 @@ class FewShotExample(Obj):
 class Function(Obj):
     """A function that the model may call; ``parameters`` and ``return_parameters`` are JSON Schemas."""
 
+    __slots__ = ()
     _nested = {"few_shot_examples": FewShotExample}
     name: str
     description: str | None
@@ -158,6 +161,7 @@ class Function(Obj):
 class Messages(Obj):
     """One message of a dialogue; the content of role ``function`` is a string that holds a JSON object."""
 
+    __slots__ = ()
     role: MessagesRole | str
     content: str
     attachments: list[str] | None
@@ -176,6 +180,7 @@ Messages._nested = {"function_call": FunctionCall, "data_for_context": Messages}
 class Storage(Obj):
     """Settings of a history kept by the service."""
 
+    __slots__ = ()
     is_stateful: bool
     limit: int | None
     assistant_id: str | None
@@ -186,6 +191,7 @@ class Storage(Obj):
 class Chat(Obj):
     """The body of a v1 chat request; ``additional_fields`` is merged into it and carries what is newer than we are."""
 
+    __slots__ = ()
     _nested = {"messages": Messages, "functions": Function, "storage": Storage}
     model: str | None
     messages: list[Messages]
@@ -215,6 +221,7 @@ class Chat(Obj):
 class Usage(Obj):
     """Tokens of one answer: ``total_tokens`` is what is billed; cached ones are not among ``prompt_tokens``."""
 
+    __slots__ = ()
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
@@ -225,6 +232,7 @@ class Usage(Obj):
 class Choices(Obj):
     """One of the answers; ``finish_reason`` is stop, length, function_call, blacklist or error."""
 
+    __slots__ = ()
     _nested = {"message": Messages}
     message: Messages
     index: int
@@ -234,6 +242,7 @@ class Choices(Obj):
 class ChatCompletion(Answer):
     """The whole answer of a chat."""
 
+    __slots__ = ()
     _nested = {"choices": Choices, "usage": Usage}
     choices: list[Choices]
     created: int
@@ -247,6 +256,7 @@ class ChatCompletion(Answer):
 class MessagesChunk(Obj):
     """What one event of a stream adds to the message; its role comes with the first event alone."""
 
+    __slots__ = ()
     _nested = {"function_call": FunctionCall}
     role: None | MessagesRole | str
     content: str | None
@@ -260,6 +270,7 @@ class MessagesChunk(Obj):
 class ChoicesChunk(Obj):
     """One of the answers in an event of a stream; ``finish_reason`` comes with the last one."""
 
+    __slots__ = ()
     _nested = {"delta": MessagesChunk}
     delta: MessagesChunk
     index: int
@@ -269,6 +280,7 @@ class ChoicesChunk(Obj):
 class ChatCompletionChunk(Answer):
     """One event of a streamed chat; ``usage`` comes with the last one."""
 
+    __slots__ = ()
     _nested = {"choices": ChoicesChunk, "usage": Usage}
     choices: list[ChoicesChunk]
     created: int
@@ -282,12 +294,14 @@ class ChatCompletionChunk(Answer):
 class EmbeddingsUsage(Obj):
     """Tokens of one embedded text."""
 
+    __slots__ = ()
     prompt_tokens: int
 
 
 class Embedding(Obj):
     """The vector of one text, not normalised; ``index`` is its place in the request."""
 
+    __slots__ = ()
     _nested = {"usage": EmbeddingsUsage}
     embedding: list[float]
     index: int
@@ -298,6 +312,7 @@ class Embedding(Obj):
 class Embeddings(Answer):
     """The vectors of all texts of a request, in its order."""
 
+    __slots__ = ()
     _nested = {"data": Embedding}
     data: list[Embedding]
     model: str
@@ -307,6 +322,7 @@ class Embeddings(Answer):
 class Model(Answer):
     """One model; ``type`` is chat, embedder, aicheck or filter."""
 
+    __slots__ = ()
     id: str
     object: str
     owned_by: str
@@ -316,6 +332,7 @@ class Model(Answer):
 class Models(Answer):
     """The models that the service offers."""
 
+    __slots__ = ()
     _nested = {"data": Model}
     data: list[Model]
     object: str
@@ -324,6 +341,7 @@ class Models(Answer):
 class TokensCount(Answer):
     """How many tokens and characters one text has."""
 
+    __slots__ = ()
     tokens: int
     characters: int
     object: str
@@ -343,6 +361,7 @@ class TokensCounts(_List):
 class AccessToken(Answer):
     """A token; ``expires_at`` is Unix time in milliseconds. Its repr masks the token, json.dumps does not."""
 
+    __slots__ = ()
     access_token: str
     expires_at: int | None
 
@@ -369,8 +388,9 @@ def chat_body(payload: Payload) -> dict[str, Any]:
             raise TypeError(f"a string, a list of messages, a dict or Chat is needed, not {type(payload).__name__}")
         payload = {"messages": list(payload)}
     body = dict(payload)
-    more = body.pop("additional_fields", None)
-    body.pop("stream", None)  # chat() and stream() say it
+    more = body.pop("additional_fields", None) or {}
+    if not isinstance(more, Mapping):
+        raise TypeError(f"additional_fields: a dict is needed, not {type(more).__name__}")
     check_fields(body, Chat, "the request")
     if not isinstance(body.get("messages"), (list, tuple)):
         raise TypeError("the request needs messages, a list")
@@ -384,7 +404,8 @@ def chat_body(payload: Payload) -> dict[str, Any]:
             check_fields(function, Function, f"functions[{i}]")
     if isinstance(body.get("storage"), Mapping):
         check_fields(body["storage"], Storage, "storage")
-    body.update(more or {})
+    body.update(more)
+    body.pop("stream", None)  # chat() and stream() say it
     return body
 
 
@@ -399,13 +420,19 @@ def check_fields(value: Mapping[str, Any], kind: type[Obj], where: str) -> None:
 def to_json(body: Mapping[str, Any]) -> bytes:
     """Write a body as JSON in UTF-8; halves of surrogate pairs, which UTF-8 has no room for, become U+FFFD."""
     try:
-        text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
     except (TypeError, ValueError, RecursionError) as exc:
         raise TypeError(f"the request cannot be written as JSON: {exc}") from None
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode("utf-8")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is nothing that JSON has")
 
 
 def strings(value: str | Sequence[str], name: str) -> list[str]:
@@ -428,4 +455,4 @@ def path_id(value: str, name: str) -> str:
     """
     if not isinstance(value, str) or value.strip() in ("", ".", ".."):
         raise ValueError(f"{name}: an id is needed")
-    return quote(value, safe="")
+    return quote(value, safe="", errors="replace")

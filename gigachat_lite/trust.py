@@ -19,6 +19,7 @@ from .exceptions import ConfigurationError
 GIGACHAT_DOMAINS = ("sberbank.ru", "giga.chat", "sberdevices.ru", "sbrf.ru")
 ROOT_FILE = "russian_trusted_root_ca.pem"
 PARTIAL_CHAIN = 0x80000  # X509_V_FLAG_PARTIAL_CHAIN, unnamed before Python 3.10: an intermediate alone will do
+CALLERS_OWN = "those of the given ssl_context"
 UNKNOWN_ISSUER = (2, 18, 19, 20, 21)  # OpenSSL's verify codes that more roots may cure
 
 
@@ -46,7 +47,7 @@ class Trust:
         self._trust_env = bool(config["trust_env"])
         if config["ssl_context"] is not None:
             self.context: ssl.SSLContext = config["ssl_context"]
-            self.roots.append("those of the given ssl_context")
+            self.roots.append(CALLERS_OWN)
             return
         self.context = new_context(config["verify_ssl_certs"])
         if not config["verify_ssl_certs"]:
@@ -71,16 +72,15 @@ class Trust:
                 self.wide = True
 
     def _load_wide(self) -> None:
+        path, name = DEFAULT_CA_BUNDLE_PATH, "certifi"
+        for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if self._trust_env else ():
+            if os.environ.get(variable):
+                path = os.environ[variable]
+                name = f"{variable} {path}"
+                break
+        load_bundle(self.context, path, name)
         self.context.load_default_certs()
-        self.roots.append("the system's store")
-        for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-            path = os.environ.get(name) if self._trust_env else None
-            if path:
-                load_bundle(self.context, path, "the environment variable " + name)
-                self.roots.append(f"{name} {path}")
-                return
-        load_bundle(self.context, DEFAULT_CA_BUNDLE_PATH, "certifi")
-        self.roots.append("certifi")
+        self.roots += ["the system's store", name]
 
 
 def own_root() -> str:
@@ -129,17 +129,19 @@ def load_client_cert(context: ssl.SSLContext, config: Mapping[str, Any]) -> None
     """Show the client certificate of the config; OpenSSL is kept from asking for a password on the terminal."""
     cert, key, password = config["cert_file"], config["key_file"], config["key_file_password"]
     try:
-        context.load_cert_chain(cert, key, password=lambda: password or "")
+        context.load_cert_chain(cert, key, password=password or (lambda: ""))
     except ssl.SSLError as exc:
         where = "cert_file {}{}".format(cert, " with key_file " + key if key else "")
-        if b"ENCRYPTED" in _content(key or cert):
-            what = "key_file_password is wrong" if password else "the key is encrypted: give key_file_password"
-        elif exc.reason == "KEY_VALUES_MISMATCH":
+        if exc.reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"):
             what = "the key does not belong to the certificate"
+        elif b"ENCRYPTED" in _content(key or cert):
+            what = "key_file_password is wrong" if password else "the key is encrypted: give key_file_password"
         else:
             what = "a certificate and its key are needed, both in PEM"
         raise ConfigurationError(f"{where}: {what}") from exc
-    except (OSError, ValueError) as exc:
+    except ValueError as exc:
+        raise ConfigurationError(f"key_file_password: {exc}") from exc
+    except OSError as exc:
         raise ConfigurationError(f"cert_file, key_file: cannot be read: {_reason(exc)}") from exc
 
 
@@ -163,8 +165,10 @@ def explain(chain: list[BaseException], host: str, roots: list[str]) -> str:
     code = verify_code(chain)
     error = next((exc for exc in chain if isinstance(exc, ssl.SSLError)), None)
     why = getattr(error, "verify_message", "") or getattr(error, "reason", None) or str(chain[0])
-    words = str(why).replace("_", " ").lower()
-    if code in UNKNOWN_ISSUER:
+    words = str(why).replace("_", " ").lower().rstrip(".")
+    if code in UNKNOWN_ISSUER and roots == [CALLERS_OWN]:
+        mend = "load the missing root into the ssl_context"
+    elif code in UNKNOWN_ISSUER:
         mend = "give the missing root as ca_bundle_file (GIGACHAT_CA_BUNDLE_FILE)"
     elif code == 62 or "match" in words:
         mend = "the certificate is another host's: check base_url and auth_url"

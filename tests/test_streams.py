@@ -2,39 +2,21 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import json
 import re
-import signal
 import socket
-import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from servers import (
-    CHAT_BODY,
-    CHAT_TEXT,
-    STREAM_BODY,
-    STREAM_TEXT,
-    STREAM_TEXTS,
-    Answer,
-    drop,
-    raw,
-    reply,
-    sse,
-    until,
-)
+from servers import CHAT_BODY, CHAT_TEXT, STREAM_BODY, STREAM_TEXT, STREAM_TEXTS, Answer, drop, raw, reply, sse, until
+from streaming import EVENTS, FRAMINGS, ROADS, fails, held, new_client, read, roads
 
 from gigachat_lite import (
     AuthenticationError,
-    ChatCompletion,
     ForbiddenError,
-    GigaChat,
     NotFoundError,
     RateLimitError,
-    RequestTimeout,
     ResponseError,
     ServerError,
     StreamError,
@@ -42,92 +24,16 @@ from gigachat_lite import (
     UnprocessableEntityError,
 )
 
-FRAMINGS = ["chunked", "length", "close"]
-ROADS = ["plain", "tls", "proxy"]
-EVENT_STREAM = {"Content-Type": "text/event-stream"}
-EVENTS = [event + b"\n\n" for event in STREAM_BODY.split(b"\n\n")[:-1]]  # the last is [DONE]
-
 
 @pytest.fixture
 def client():
-    """Make clients of a server that never pause before a retry, and close them at the end."""
     with contextlib.ExitStack() as stack:
-
-        def make(running, **settings):
-            given = dict(access_token="token", timeout=5, env_file=False, environ={}, trust_env=False)
-            given.update({"base_url": running.url + "/api/v1", **settings})
-            giga = stack.enter_context(GigaChat(**given))
-            giga._transport.sleep = lambda seconds: None
-            return giga
-
-        yield make
+        yield lambda running=None, **settings: stack.enter_context(new_client(running, **settings))
 
 
 @pytest.fixture
 def open_road(server, proxy, certs, client):
-    """Start a server and a client on a plain connection, on TLS, or on TLS through a CONNECT proxy."""
-
-    def start(road, script, **settings):
-        if road == "plain":
-            running = server(script)
-            return running, client(running, **settings)
-        running = server(script, context=certs.context())
-        through = {"proxy": proxy(running.port).url} if road == "proxy" else {}
-        return running, client(running, ca_bundle_file=str(certs.ca_pem), **through, **settings)
-
-    return start
-
-
-def delta(content=None, **more):
-    return {"choices": [dict({"delta": {} if content is None else {"content": content}, "index": 0}, **more)]}
-
-
-def held(events, framing="chunked"):
-    """Send events, and neither an end nor anything else until the peer closes."""
-    answer = sse(events, framing, {"Content-Length": 99999} if framing == "length" else None)
-    steps = answer.steps[:-1] if framing == "chunked" else answer.steps
-
-    def handler(request, connection):
-        connection.play(Answer(steps, answer.head_size))
-        connection.hold()
-
-    return handler
-
-
-def read(stream):
-    return "".join(chunk.choices[0].delta.content for chunk in stream)
-
-
-def fails(stream, kind=StreamError):
-    """Read a stream to its error, check that it stays one, and give the text and the error."""
-    got = []
-    with pytest.raises(kind) as caught:
-        for chunk in stream:
-            got.append(chunk.choices[0].delta.content)
-    text, error = "".join(got), caught.value
-    assert error.partial == text == stream.text and stream.completion is None
-    for _ in range(2):
-        with pytest.raises(kind) as again:
-            next(stream)
-        assert again.value.partial == text
-    return text, error
-
-
-def in_thread(work):
-    """Run a call in another thread and give its future."""
-    pool = ThreadPoolExecutor(1)
-    future = pool.submit(work)
-    pool.shutdown(wait=False)
-    return future
-
-
-def is_reading(name):
-    """Tell whether a thread of this name is waiting in a read of its socket."""
-    idents = [thread.ident for thread in threading.enumerate() if thread.name == name]
-    frame = sys._current_frames().get(idents[0]) if idents else None
-    while frame is not None and frame.f_code.co_name != "readinto":
-        frame = frame.f_back
-    return frame is not None
+    return roads(server, proxy, certs, client)
 
 
 # The bytes of a stream
@@ -147,7 +53,8 @@ def with_line_ends(end):
 
 
 def with_content(text):
-    return b"".join(b"data: %s\n\n" % json.dumps(event, ensure_ascii=False).encode() for event in [delta(text)]) + EVENTS[-1]
+    event = {"choices": [{"delta": {"content": text}, "index": 0}]}
+    return b"data: %s\n\n" % json.dumps(event, ensure_ascii=False).encode() + EVENTS[-1]
 
 
 @pytest.mark.parametrize("framing", FRAMINGS)
@@ -200,15 +107,230 @@ def arrived(way, at):
     return sum(end <= at for end in ends[:-1]), at >= ends[-1] - 1
 
 
-class Cutter:
-    """Answer every request with these bytes and close; far cheaper than a Server, for thousands of connections."""
+def cuts(way, every):
+    """List the positions to try: all, or each fourth (another for each way) and those round the ends of events."""
+    whole = chunked(STREAM_BODY) if way == "chunked, cut" else STREAM_BODY
+    ends = {match.start() + near for match in re.finditer(b"\n\n", whole) for near in range(-1, 5)}
+    first = 0 if every == 1 else list(CUTS).index(way)
+    return sorted(ends.intersection(range(len(whole) + 1)).union(range(first, len(whole) + 1, every)))
 
-    def __init__(self):
-        self.answer, self.requests = b"", 0
-        self._listener = socket.create_server(("127.0.0.1", 0)) if sys.version_info >= (3, 8) else socket.socket()
-        if sys.version_info < (3, 8):
-            self._listener.bind(("127.0.0.1", 0))
-            self._listener.listen(8)
-        self.url = "http://127.0.0.1:%d" % self._listener.getsockname()[1]
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+
+@pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.parametrize("way", list(CUTS))
+def test_a_cut_anywhere_gives_the_exact_text_or_an_error_with_the_exact_beginning(server, client, way, every):
+    wire = []
+    running = server(lambda request, connection: raw(wire[-1], "keep" if way == "chunked, ended" else "fin"))
+    giga = client(running, max_connections=1)
+    for at in cuts(way, every):
+        wire.append(CUTS[way](at))
+        whole, done = arrived(way, at)
+        stream = giga.stream("x")
+        if done:
+            assert read(stream) == STREAM_TEXT and stream.completion, at
+        else:
+            assert fails(stream)[0] == "".join(STREAM_TEXTS[:whole]), at
+    assert len(running.requests) == len(wire)  # and nothing was sent again
+
+
+@pytest.mark.parametrize("road", ["tls", "proxy"])
+@pytest.mark.parametrize("framing", FRAMINGS)
+@pytest.mark.parametrize("how", ["fin", "rude", "rst"])
+def test_a_cut_on_tls_is_an_early_end_as_well(open_road, road, framing, how):
+    gate = threading.Event()
+    first, rest = EVENTS[:2], EVENTS[2:]
+    answer = sse(first + [gate] + rest, framing, {"Content-Length": SIZE} if framing == "length" else None)
+    cut = Answer(answer.steps[: answer.steps.index(gate) + 1], answer.head_size, how)
+    running, giga = open_road(road, cut, max_connections=1)
+    stream = giga.stream("x")
+    assert [next(stream).choices[0].delta.content for _ in first] == list(STREAM_TEXTS[:2])
+    gate.set()
+    with pytest.raises(StreamError) as caught:
+        next(stream)
+    assert caught.value.partial == "".join(STREAM_TEXTS[:2]) and len(running.requests) == 1
+
+
+@pytest.mark.parametrize("framing", FRAMINGS)
+@pytest.mark.parametrize("how", ["fin", "rude", "rst"])
+def test_whatever_follows_done_harms_nothing(open_road, framing, how):
+    gate = threading.Event()
+    answer = sse(EVENTS + [gate], framing, {"Content-Length": 9999} if framing == "length" else None)
+    steps = answer.steps[: answer.steps.index(gate) + 1]
+    running, giga = open_road("tls", [Answer(steps, answer.head_size, how), reply(body=CHAT_BODY)])
+    stream = giga.stream("x")
+    texts = [next(stream).choices[0].delta.content for _ in STREAM_TEXTS]
+    gate.set()
+    assert list(stream) == [] and "".join(texts) == stream.completion.choices[0].message.content == STREAM_TEXT
+    assert giga.chat("x").choices[0].message.content == CHAT_TEXT
+
+
+# When it arrives, and what becomes of the connection
+
+
+@pytest.mark.parametrize("road", ROADS)
+@pytest.mark.parametrize("framing", FRAMINGS)
+def test_an_event_is_delivered_before_the_next_one_is_sent(open_road, road, framing):
+    gates = [threading.Event() for _ in EVENTS]
+    running, giga = open_road(road, sse([step for pair in zip(EVENTS, gates) for step in pair], framing))
+    with giga.stream("x") as stream:
+        for gate, text in zip(gates, STREAM_TEXTS):
+            assert next(stream).choices[0].delta.content == text
+            gate.set()
+        assert list(stream) == [] and stream.completion
+
+
+@pytest.mark.parametrize("road", ROADS)
+@pytest.mark.parametrize("framing", FRAMINGS)
+def test_three_streams_and_three_calls_share_a_connection_where_the_framing_allows(open_road, road, framing):
+    chat = reply(body=CHAT_BODY, framing=framing)
+    running, giga = open_road(road, [chat, chat, chat] + [sse(STREAM_BODY, framing)] * 3 + [chat], max_connections=1)
+    for _ in range(3):
+        assert giga.chat("x").choices[0].message.content == CHAT_TEXT
+    for _ in range(3):
+        assert read(giga.stream("x")) == STREAM_TEXT
+    assert giga.chat("x") == json.loads(CHAT_BODY.decode())
+    assert running.connections == (7 if framing == "close" else 1)
+
+
+@pytest.mark.parametrize("road", ROADS)
+@pytest.mark.parametrize("framing", FRAMINGS)
+def test_done_ends_a_stream_at_once_and_a_socket_held_open_is_closed(open_road, road, framing):
+    running, giga = open_road(road, [held(EVENTS, framing), reply(body=CHAT_BODY)], max_connections=1, timeout=60)
+    began = time.monotonic()
+    assert read(giga.stream("x")) == STREAM_TEXT and time.monotonic() - began < 5
+    until(lambda: running.open == 0)
+    assert giga.chat("x").choices[0].message.content == CHAT_TEXT and running.connections == 2
+
+
+@pytest.mark.parametrize("pause", [0, 0.005])
+def test_a_server_that_goes_on_after_done_holds_nobody(server, client, pause):
+    def endless(request, connection):
+        connection.play(Answer(sse(EVENTS).steps[:-1]))
+        while not connection.server._stopping.wait(pause):
+            connection.send(b"8\r\n: ping\n\n\r\n")
+
+    running = server([endless, reply(body=CHAT_BODY)])
+    giga = client(running, timeout=60)
+    assert read(giga.stream("x")) == STREAM_TEXT
+    assert giga.chat("x").choices[0].message.content == CHAT_TEXT and running.connections == 2
+
+
+def test_a_stream_outlives_the_closing_of_its_client(server, client):
+    gate = threading.Event()
+    running = server([sse(EVENTS[:1] + [gate] + EVENTS[1:])])
+    giga = client(running)
+    stream = giga.stream("x")
+    texts = [next(stream).choices[0].delta.content]
+    giga.close()
+    gate.set()
+    assert texts + [chunk.choices[0].delta.content for chunk in stream] == list(STREAM_TEXTS)
+
+
+# Sent again or not
+
+
+def test_a_refused_connection_is_tried_again_and_nothing_is_repeated(client):
+    pauses = []
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))  # taken, but nobody listens yet
+
+        def serve():
+            with listener.accept()[0] as sock:
+                while not sock.recv(65536).endswith(b"}"):
+                    pass
+                sock.sendall(sse(STREAM_BODY, "close").wire)
+
+        def pause(seconds):
+            pauses.append(seconds)
+            listener.listen(1)
+            threading.Thread(target=serve).start()
+
+        giga = client(None, base_url="http://127.0.0.1:%d" % listener.getsockname()[1])
+        giga._transport.sleep = pause
+        assert read(giga.stream("x")) == STREAM_TEXT and len(pauses) == 1
+
+
+BUSY = {"status": 429, "message": "Too many requests"}
+LOST = {"status": 404, "message": "Not here"}
+
+
+@pytest.mark.parametrize(
+    "before, requests",
+    [([reply(503)], 2), ([reply(429, BUSY), reply(500)], 3), ([reply(200, BUSY)], 2), ([reply(200, BUSY)] * 2, 3)],
+    ids=["503", "429 and 500", "200 that says 429", "200 that says 429 twice"],
+)
+def test_an_error_before_the_stream_is_tried_again_and_nothing_is_repeated(server, client, before, requests):
+    running = server(before + [sse(STREAM_BODY)])
+    stream = client(running, max_connections=1).stream("x")
+    assert len(running.requests) == requests
+    assert tuple(chunk.choices[0].delta.content for chunk in stream) == STREAM_TEXTS
+    assert len(running.requests) == requests and len({request.body for request in running.requests}) == 1
+
+
+def test_a_reused_connection_closed_upon_the_request_is_tried_again(server, client):
+    running = server([sse(STREAM_BODY), drop(), sse(STREAM_BODY)])
+    giga = client(running)
+    assert read(giga.stream("x")) == read(giga.stream("x")) == STREAM_TEXT
+    assert [request.connection for request in running.requests] == [1, 1, 2]
+
+
+@pytest.mark.parametrize("how", ["fin", "rst"])
+@pytest.mark.parametrize("part, at", [("all", 1), ("head", 40), ("body", 0), ("body", 1), ("body", 99), ("body", 700)])
+def test_nothing_is_sent_again_after_the_first_byte(server, client, part, at, how):
+    running = server(sse(STREAM_BODY).cut(at, how, part))
+    with pytest.raises((TransportError, ResponseError)):  # the head may end so that it looks like an empty answer
+        read(client(running, max_retries=5).stream("x"))
+    assert len(running.requests) == 1
+
+
+# What is known before the stream begins
+
+
+PAGE = reply(200, "<html><b>Доступ</b> закрыт</html>", {"Content-Type": "text/html"})
+REFUSALS = {
+    "401": (reply(401, {"status": 401, "message": "No"}), AuthenticationError, 1),
+    "404": (reply(404, LOST), NotFoundError, 1),
+    "422": (reply(422, {"status": 422, "message": "Invalid params"}), UnprocessableEntityError, 1),
+    "503": (reply(503, PAGE.body), ServerError, 3),
+    "503 as a stream": (sse(STREAM_BODY, status=503), ServerError, 3),
+    "a page": (PAGE, ResponseError, 1),
+    "a page of a stranger": (reply(403, "<html>", {"Content-Type": "text/event-stream"}), ForbiddenError, 1),
+    "nothing": (reply(200), ResponseError, 1),
+    "no content": (reply(204, headers={"Content-Length": None}), ResponseError, 1),
+    "no content type": (reply(200, STREAM_BODY, {"Content-Type": None}), ResponseError, 1),
+    "another type": (sse(STREAM_BODY, headers={"Content-Type": "text/event-streams"}), ResponseError, 1),
+    "a plain answer": (reply(200, CHAT_BODY), ResponseError, 1),
+    "200 that says 429": (reply(200, BUSY), RateLimitError, 3),
+    "200 that says 404": (reply(200, LOST), NotFoundError, 1),
+    "a redirect": (reply(307, headers={"Location": "/elsewhere"}), ResponseError, 1),
+    "compressed": (sse(STREAM_BODY, headers={"Content-Encoding": "gzip"}), ResponseError, 1),
+}
+
+
+@pytest.mark.parametrize("case", list(REFUSALS))
+def test_what_is_no_stream_is_an_error_before_stream_returns(server, client, case):
+    answer, kind, requests = REFUSALS[case]
+    running = server([answer] * requests + [sse(STREAM_BODY)])
+    giga = client(running, max_connections=1)
+    with pytest.raises(kind) as caught:
+        giga.stream("x")
+    assert len(running.requests) == requests and (caught.value.status_code == 200 or caught.value.__class__ is kind)
+    assert read(giga.stream("x")) == STREAM_TEXT  # the only place is free again
+
+
+def test_a_refused_token_is_renewed_once(api, client):
+    running = api([reply(401), sse(STREAM_BODY), reply(401), reply(401)])
+    giga = client(running, access_token=None, auth_url=running.auth_url, client_id="a", client_secret="b")
+    assert read(giga.stream("x")) == STREAM_TEXT
+    with pytest.raises(AuthenticationError):
+        giga.stream("x")
+    tokens = [call.headers["Authorization"] for call in running.calls]
+    assert tokens == ["Bearer token-%d" % number for number in (0, 1, 1, 2)] or running.oauth_calls == 3
+
+
+@pytest.mark.parametrize("kind", ["text/event-stream; charset=utf-8", "Text/Event-Stream", "TEXT/EVENT-STREAM;a=b"])
+def test_the_content_type_is_read_in_any_case_and_with_parameters(server, client, kind):
+    running = server(sse(STREAM_BODY, headers={"Content-Type": kind}))
+    assert read(client(running).stream("x")) == STREAM_TEXT
+    asked = running.requests[0]
+    assert (asked.headers["Accept"], asked.headers["Accept-Encoding"]) == ("text/event-stream", "identity")
+    assert asked.json["stream"] is True

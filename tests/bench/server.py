@@ -2,8 +2,8 @@
 
 It is started by ``run.py`` with a folder to put its certificates into, prints one line of JSON with its ports, and ends
 when its standard input does. The first part of a path says in which form the answer comes: ``/plain/api/v1/…``,
-``/burst1``, ``/burst16``, ``/paced``, ``/close`` (a stream without framing that ends with the connection), ``/once``
-(the connection is closed after the answer).
+``/thought`` (after 5 ms), ``/burst1``, ``/burst16``, ``/paced``, ``/close`` (a stream without framing that ends with
+the connection), ``/once`` (the connection is closed after the answer).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any, Dict, List
 EVENTS = 2000
 PACED_EVENTS = 100
 PACE = 0.003
+THOUGHT = 0.005  # seconds until the answer, where many wait at a time
 SILENCE = 0.2  # between the first event of a stream without framing and the rest
 
 HEADERS = """\
@@ -143,6 +144,8 @@ class Talk(asyncio.Protocol):
                 events = sse(2)
                 self.wire.write(events[0])
                 asyncio.get_event_loop().call_later(SILENCE, self.end, b"".join(events[1:]))
+        elif form == "thought" and name == "completions":
+            asyncio.get_event_loop().call_later(THOUGHT, self.wire.write, self.ready["chat"])
         elif form == "once":
             self.end(self.ready[name].replace(b"keep-alive", b"close", 1))
         else:

@@ -1,0 +1,587 @@
+"""Errors: a class for each, one readable line that says what to do, nothing foreign, and no secret anywhere."""
+from __future__ import annotations
+
+import base64
+import copy
+import inspect
+import json
+import logging
+import pathlib
+import pickle
+import ssl
+import traceback
+import urllib.parse
+import warnings
+
+import gigachat_lite
+import pytest
+import requests
+from gigachat_lite import (
+    AuthenticationError,
+    BadRequestError,
+    ConfigurationError,
+    ContentFilterError,
+    Emulator,
+    ForbiddenError,
+    GigaChat,
+    GigaChatException,
+    LengthFinishReasonError,
+    ModelNotSpecifiedError,
+    NotFoundError,
+    PaymentRequiredError,
+    RateLimitError,
+    RequestEntityTooLargeError,
+    RequestTimeout,
+    ResponseError,
+    ServerError,
+    StreamError,
+    TLSError,
+    TransportError,
+    UnprocessableEntityError,
+)
+from gigachat_lite.exceptions import response_error
+from servers import CHAT_BODY, CHAT_TEXT, STREAM_BODY, STREAM_TEXT, drop, never, raw, refused, reply, sse
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # old stand-ins warn of themselves when they are imported
+    import requests_mock
+    import responses
+
+IDS = {"X-Request-Id": "r-77"}
+URL = "https://api.giga.chat/v1/chat/completions"
+SECRETS = {  # every secret of a call, and the forms in which it travels
+    "key": base64.b64encode(b"c1d2e3f4-0000-4000-8000-000000000001:s3cr3t-0f-the-key").decode(),
+    "token": "t0ken-that-nobody-may-see",
+    "password": "p4ssword-that-nobody-may-see",
+    "proxy": "pr0xy-password",
+}
+FORMS = [*SECRETS.values(), "s3cr3t-0f-the-key",
+         base64.b64encode(("maria:" + SECRETS["password"]).encode()).decode(),
+         base64.b64encode(("us:" + SECRETS["proxy"]).encode()).decode()]
+
+
+def client_of(running, **settings):
+    given = {"base_url": running.base_url, "auth_url": running.auth_url, "env_file": False, "environ": {},
+             "trust_env": False, "max_retries": 0, "timeout": (5, 5)}
+    if not {"credentials", "client_id", "user"} & set(settings):
+        given["access_token"] = "t"
+    return GigaChat(**{**given, **settings})
+
+
+# ---- Classes
+
+
+CLASSES = {
+    400: BadRequestError, 401: AuthenticationError, 402: PaymentRequiredError, 403: ForbiddenError, 404: NotFoundError,
+    405: ResponseError, 409: ResponseError, 413: RequestEntityTooLargeError, 422: UnprocessableEntityError,
+    423: ResponseError, 429: RateLimitError, 431: ResponseError, 500: ServerError, 502: ServerError, 503: ServerError,
+    504: ServerError, 599: ServerError}
+
+
+@pytest.mark.parametrize("status", CLASSES)
+def test_each_status_has_its_class_over_the_wire(status, api):
+    body = '{"status":%d,"message":"Сообщение сервиса"}\n' % status
+    running = api(reply(status, body, IDS))
+    giga = client_of(running)
+    for ask in (giga.chat, giga.stream, lambda _: giga.get_models()):
+        with pytest.raises(ResponseError) as caught:
+            ask("x")
+        error = caught.value
+        assert type(error) is CLASSES[status] and error.status_code == status and error.message == "Сообщение сервиса"
+        assert error.body == json.loads(body) and error.content == body.encode() and error.code is None
+        assert error.request_id == "r-77" and error.headers["x-request-id"] == "r-77"
+        assert error.url.startswith(running.base_url + "/")
+
+
+def test_the_tree_of_classes():
+    parents = {
+        ResponseError: GigaChatException, ConfigurationError: ValueError, ModelNotSpecifiedError: ConfigurationError,
+        TransportError: ConnectionError, TLSError: TransportError, StreamError: TransportError,
+        RequestTimeout: TimeoutError, LengthFinishReasonError: GigaChatException, ContentFilterError: GigaChatException}
+    assert all(issubclass(kind, parent) for kind, parent in parents.items()) and issubclass(RequestTimeout, TransportError)
+    kinds = [getattr(gigachat_lite, name) for name in gigachat_lite.__all__]
+    kinds = [kind for kind in kinds if inspect.isclass(kind) and issubclass(kind, BaseException)]
+    assert len(kinds) == 19 and all(issubclass(kind, GigaChatException) and kind.__doc__ for kind in kinds)
+
+
+def test_the_official_positional_form_is_accepted():
+    headers = {"x-request-id": "r", "content-type": "application/json"}
+    for url in (URL, urllib.parse.urlsplit(URL).geturl()):
+        error = RateLimitError(url, 429, b'{"status":429,"message":"Too many requests","code":3}', headers)
+        assert (error.url, error.status_code, error.content, error.headers) == (URL, 429, error.args[2], headers)
+        assert (error.message, error.code, error.request_id, error.retry_after) == ("Too many requests", 3, "r", None)
+        assert error.args == (url, 429, error.content, headers) and "Too many requests" in str(error)
+    assert ResponseError(URL, 418, b"", None).request_id is None
+    assert ResponseError(URL, 418, b"", {"X-Request-ID": "r"}).request_id == "r"
+
+
+# ---- The text
+
+
+@pytest.mark.parametrize("status, content, words", [
+    (422, '{"status":422,"message":"Недопустимое поле «messages»"}', "422 Недопустимое поле «messages»"),
+    (500, "", "500 without a body"),
+    (502, "<html>\r\n<head><title>502 Bad Gateway</title></head>\n<body><h1>Шлюз</h1></body></html>", "Шлюз"),
+    (400, '{"message":"строка\\nвторая\\r\\nтретья\\u2028четвёртая"}', "строка вторая третья четвёртая"),
+    (400, '{"message":{"deep":[1]}}', "deep"),
+    (400, '{"message":null,"code":null}', "400"),
+    (400, '["list"]', "list"),
+    (400, '"text"', "text"),
+    (400, "[" * 50000, "[["),
+    (400, b"\xff\xfe\x00\x01", "400"),
+    (403, '{"message":"Unauthorized"}', "403 Unauthorized"),
+    (400, "x" * 5000, "xxx…"),
+    (400, '{"message":"%s"}' % ("ы" * 5000), "ыыы"),
+    (400, "\x1b[31mred\x07", "red"),
+])
+def test_the_text_is_one_short_readable_line(status, content, words):
+    content = content if isinstance(content, bytes) else content.encode()
+    error = response_error(URL, status, content, IDS)
+    assert words in str(error) and len(str(error).splitlines()) == 1 and "r-77" in str(error) and URL in str(error)
+    assert len(str(error)) < 1000 and "\\u" not in str(error) and "b'" not in str(error)
+    assert all(letter.isprintable() for letter in str(error))
+
+
+HINTS = [
+    (400, '{"code":1,"message":"scope data format invalid"}', "GIGACHAT_API_PERS.*GIGACHAT_API_B2B.*GIGACHAT_API_CORP"),
+    (400, '{"code":5,"message":"scope is empty"}', "GIGACHAT_API_PERS.*GIGACHAT_API_B2B.*GIGACHAT_API_CORP"),
+    (400, '{"code":7,"message":"scope from db not fully includes consumed scope"}', "GIGACHAT_SCOPE.*_CORP"),
+    (401, '{"code":7,"message":"scope from db not fully includes consumed scope"}', "GIGACHAT_SCOPE.*_CORP"),
+    (400, '{"code":4,"message":"Can\'t decode \'Authorization\' header"}', "base64"),
+    (401, '{"code":4,"message":"Can\'t decode \'Authorization\' header"}', "base64"),
+    (401, '{"code":6,"message":"credentials doesn\'t match db data"}', "cabinet"),
+    (401, '{"status":401,"message":"Unauthorized"}', "GIGACHAT_CREDENTIALS"),
+    (402, '{"status":402,"message":"Payment Required"}', "model"),
+    (403, '{"status":403,"message":"Permission denied"}', "contract"),
+    (403, '{"status":403,"message":"Access to file \'1\' is denied"}', "X-Client-ID"),
+    (404, '{"status":404,"message":"Not found"}', "GIGACHAT_BASE_URL"),
+    (413, '{"status":413,"message":"Payload too large"}', "shorten"),
+    (422, '{"status":422,"message":"Invalid params: repetition_penalty"}', "field"),
+    (429, '{"status":429,"message":"Too many requests"}', "max_connections"),
+    (500, '{"status":500,"message":"Internal Server Error"}', "later"),
+    (302, "", "base_url"),
+]
+
+
+@pytest.mark.parametrize("status, content, hint", HINTS)
+def test_what_people_really_meet_comes_with_what_to_do(status, content, hint, api):
+    running = api(reply(body=CHAT_BODY), oauth=reply(status, content))
+    with pytest.raises(ResponseError, match=hint) as caught:
+        client_of(running, credentials=SECRETS["key"]).chat("x")
+    assert caught.value.hint and caught.value.hint in str(caught.value) and caught.value.status_code == status
+    assert not running.calls
+
+
+@pytest.mark.parametrize("code", ["true", '"7"', "[7]", "{}", "1.0", "99"])
+def test_an_odd_code_is_no_crash_and_gives_no_wrong_hint(code):
+    error = response_error(URL, 400, ('{"code":%s,"message":"m"}' % code).encode(), {})
+    assert "scope" not in error.hint and str(error)
+
+
+@pytest.mark.parametrize("host, hinted", [
+    ("gigachat.devices.sberbank.ru", True), ("gigachat.devices.sberbank.ru:443", True), ("api.giga.chat", False),
+    ("own.example", False), ("evil.example/gigachat.devices.sberbank.ru", False)])
+@pytest.mark.parametrize("status", [403, 404])
+def test_only_the_classic_host_hints_at_the_new_one(host, hinted, status):
+    error = response_error(f"https://{host}/api/v1/models", status, b"", {})
+    assert ("GIGACHAT_BASE_URL=https://api.giga.chat/v1" in str(error)) is hinted
+
+
+@pytest.mark.parametrize("header, wanted", [
+    ("5", 5.0), ("0", 0.0), ("86400", 86400.0), ("soon", None), ("inf", None), ("nan", None), ("-1", None), (None, None),
+    ("Wed, 21 Oct 2015 07:28:05 GMT", 5.0), ("Wed, 21 Oct 2015 07:27:00 GMT", 0.0), ("٥", None), ("1e3", None)])
+def test_the_wish_of_a_429_is_in_the_error(header, wanted, api):
+    headers = {"Retry-After": header and header.encode().decode("latin-1"), "Date": "Wed, 21 Oct 2015 07:28:00 GMT"}
+    running = api(reply(429, '{"status":429,"message":"Too many requests"}', headers))
+    with pytest.raises(RateLimitError) as caught:
+        client_of(running).chat("x")
+    assert caught.value.retry_after == wanted
+
+
+def test_a_long_error_body_is_kept_to_64_kib(api):
+    with pytest.raises(ServerError) as caught:
+        client_of(api(reply(500, b"<p>" + b"x" * 300_000))).chat("x")
+    assert len(caught.value.content) == 65536
+
+
+# ---- Copies
+
+
+def fields_of(error):
+    return {**vars(error), "args": error.args, "text": str(error), "partial": error.partial, "class": type(error),
+            "errno": getattr(error, "errno", None)}
+
+
+SAMPLES = [
+    GigaChatException("x"), ConfigurationError("argument timeout: soon"), ModelNotSpecifiedError("m"), TransportError("t"),
+    TLSError("t"), RequestTimeout("r"), StreamError("s"), LengthFinishReasonError({"a": 1}), ContentFilterError({"b": 2}),
+    *[kind(URL, status, '{"message":"ж","code":7}'.encode(), {"x-request-id": "r"}) for status, kind in CLASSES.items()],
+    response_error(URL, 200, b"<html>", {}, "the answer is not JSON"),
+]
+
+
+@pytest.mark.parametrize("error", SAMPLES, ids=lambda error: f"{type(error).__name__}{getattr(error, 'status_code', '')}")
+def test_errors_come_back_equal_from_copies(error):
+    error = copy.copy(error)
+    error.partial, error.note = "Раз два", {"own": 1}
+    ways = [lambda e, n=n: pickle.loads(pickle.dumps(e, n)) for n in range(pickle.HIGHEST_PROTOCOL + 1)]
+    for way in [*ways, copy.copy, copy.deepcopy]:
+        twin = way(error)
+        assert fields_of(twin) == fields_of(error) and twin is not error
+
+
+def test_errors_of_the_wire_come_back_equal(api):
+    running = api(reply(429, '{"status":429,"message":"ж"}', {"Retry-After": "90", **IDS}))
+    giga = client_of(running)
+    for ask in (lambda: giga.chat("x"), lambda: giga.chat("x", timeout=0.00001), lambda: list(giga.stream("x"))):
+        with pytest.raises(GigaChatException) as caught:
+            ask()
+        assert fields_of(pickle.loads(pickle.dumps(caught.value))) == fields_of(caught.value)
+    assert caught.value.retry_after == 90.0
+
+
+# ---- Only our exceptions leave
+
+
+STALE = sse(STREAM_BODY)
+FAULTS = {
+    "dropped": (drop("fin"), "chat", TransportError, "closed before the answer"),
+    "reset": (drop("rst"), "chat", TransportError, "closed before the answer"),
+    "no http": (raw(b"SSH-2.0-OpenSSH_9.6\r\n"), "chat", TransportError, ""),
+    "garbage": (raw(b"\x16\x03\x01\x00\x00"), "chat", TransportError, ""),
+    "endless header": (raw(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70000), "chat", TransportError, ""),
+    "many headers": (raw(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n"), "chat", TransportError, ""),
+    "bad status": (raw(b"HTTP/1.1 abc OK\r\n\r\n"), "chat", TransportError, ""),
+    "cut head": (reply(body=CHAT_BODY).cut(20, part="head"), "chat", GigaChatException, ""),
+    "cut body": (reply(body=CHAT_BODY).cut(100), "chat", TransportError, "broke off"),
+    "reset body": (reply(body=CHAT_BODY).cut(100, "rst"), "chat", TransportError, ""),
+    "cut chunk": (reply(body=CHAT_BODY, framing="chunked").cut(100), "chat", TransportError, "broke off"),
+    "bad chunk": (raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"), "chat", TransportError, ""),
+    "bad length": (raw(b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n{}"), "chat", None, ""),
+    "two lengths": (raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}x"), "chat", None, ""),
+    "huge length": (reply(body=b"{}", length=10**15), "chat", TransportError, "broke off"),
+    "negative length": (raw(b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n{}"), "chat", None, ""),
+    "silence": (never(), "chat", RequestTimeout, "timeout"),
+    "bad gzip": (reply(body=b"no gzip", headers={"Content-Encoding": "gzip"}), "chat", GigaChatException, ""),
+    "cut stream": (sse(STREAM_BODY).cut(300), "stream", StreamError, ""),
+    "reset stream": (sse(STREAM_BODY).cut(300, "rst"), "stream", StreamError, ""),
+    "ended stream": (sse(STREAM_BODY[:-14]), "stream", StreamError, "DONE"),
+    "no json": (sse(["{"]), "stream", StreamError, "JSON"),
+    "no object": (sse(["[1]"]), "stream", StreamError, ""),
+    "no utf-8": (sse([b"data: \xff\xfe\n\n"]), "stream", StreamError, "UTF-8"),
+    "deep json": (sse(["[" * 100000]), "stream", StreamError, ""),
+    "error event": (sse(['{"status":500,"message":"ж"}']), "stream", ServerError, "ж"),
+    "odd error event": (sse(['{"status":"x","message":null}']), "stream", StreamError, ""),
+    "gzip stream": (sse(STREAM_BODY, headers={"Content-Encoding": "gzip"}), "stream", ResponseError, "compressed"),
+    "silent stream": (sse([STREAM_BODY[:300], 30.0]), "stream", RequestTimeout, ""),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_only_our_exceptions_leave(name, api):
+    answer, method, kind, words = FAULTS[name]
+    giga = client_of(api(answer), timeout=(5, 0.2))
+    try:
+        list(giga.stream("x")) if method == "stream" else giga.chat("x")
+    except GigaChatException as error:
+        assert kind is None or isinstance(error, kind), repr(error)
+        assert words in str(error) and len(str(error).splitlines()) == 1
+        assert method == "chat" or error.partial is not None or name == "gzip stream"  # which never began
+    else:
+        assert kind is None
+
+
+def test_a_refused_connection_is_ours():
+    with refused() as port, pytest.raises(TransportError, match=r"no connection.*GIGACHAT_BASE_URL"):
+        GigaChat(base_url=f"http://127.0.0.1:{port}/v1", access_token="t", env_file=False, environ={}, trust_env=False,
+                 max_retries=0).chat("x")
+
+
+def test_an_unknown_name_is_ours(resolve):
+    resolve()
+    trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    for host in ("gone.example", "имя.рф", "a" * 64 + ".example", "-.-", "xn--", "a..b", "%00", "1.2.3.4.5", "*.x", "x_y",
+                 "a\\b", "a\u3002b", "\u3002", "é.example", "."):
+        with pytest.raises((TransportError, ConfigurationError)) as caught:
+            GigaChat(base_url=f"https://{host}/v1", access_token="t", env_file=False, environ={}, trust_env=False,
+                     max_retries=0, ssl_context=trust).get_models()
+        assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("context, words", [
+    ("foreign", "ca_bundle_file"), ("wrong_host", "check base_url"), ("expired", "clock")])
+def test_a_tls_failure_names_host_roots_and_the_line_that_mends_it(context, words, server, certs):
+    running = server(reply(body=CHAT_BODY), context=certs.context(context))
+    giga = GigaChat(base_url=running.at("localhost") + "/v1", access_token="t", ca_bundle_file=str(certs.ca_pem),
+                    env_file=False, environ={}, trust_env=False)
+    with pytest.raises(TLSError, match=f"localhost.*{certs.ca_pem.name}.*{words}") as caught:
+        giga.chat("x")
+    assert not running.requests and len(str(caught.value).splitlines()) == 1
+
+
+def test_a_missing_national_root_is_explained(server, certs, resolve):
+    resolve("api.giga.chat")
+    running = server(reply(body=CHAT_BODY), context=certs.context("names"))
+    giga = GigaChat(base_url=running.at("api.giga.chat") + "/v1", access_token="t", model="m", env_file=False, environ={},
+                    trust_env=False)
+    with pytest.raises(TLSError, match=r"api\.giga\.chat.*Russian Trusted Root.*GIGACHAT_CA_BUNDLE_FILE"):
+        giga.chat("x")
+
+
+@pytest.mark.parametrize("answer, words", [
+    (reply(407, headers={"Proxy-Authenticate": "Basic"}), "407"), (reply(502), "502"), (drop("fin"), ""),
+    (raw(b"nonsense\r\n"), ""), (never(), "")], ids=["407", "502", "dropped", "nonsense", "never"])
+def test_proxy_trouble_names_the_proxy_and_not_its_password(answer, words, server, proxy, certs):
+    running, running_proxy = server(reply(body=CHAT_BODY), context=certs.context()), proxy(refuse=answer)
+    address = running_proxy.url.replace("//", f"//us:{SECRETS['proxy']}@")
+    giga = GigaChat(base_url=running.at("localhost") + "/v1", access_token="t", ca_bundle_file=str(certs.ca_pem),
+                    env_file=False, environ={}, proxy=address, max_retries=0, timeout=(0.3, 0.3))
+    with pytest.raises(TransportError, match=f"127.0.0.1:{running_proxy.port}.*{words}") as caught:
+        giga.chat("x")
+    assert "a proxy may be needed" not in str(caught.value) and not running.requests
+    assert not leaks(everything_shown(caught.value))
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:1", "https://127.0.0.1:1", "socks5h://127.0.0.1:1", "socks://x:1",
+                                     "quic://x:1", "127.0.0.1:1", "http://[::1", "://", "http://"])
+def test_an_unusable_proxy_of_the_environment_is_ours(address, monkeypatch, resolve):
+    resolve("host.example")
+    monkeypatch.setenv("ALL_PROXY", address)
+    monkeypatch.setenv("NO_PROXY", "[::1],::1")
+    with pytest.raises(GigaChatException) as caught:
+        giga = GigaChat(base_url="https://host.example/v1", access_token="t", env_file=False, environ={}, max_retries=0,
+                        timeout=(1, 1))
+        giga.chat("x")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+# ---- No secret of a failed call
+
+
+def everything_shown(error):
+    """Give what a log shows of an error: its text, its traceback and everything that hangs on it, causes included."""
+    texts, waiting, seen = traceback.format_exception(type(error), error, error.__traceback__), [error], []
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, BaseException) and not any(item is one for one in seen):
+            seen.append(item)
+            waiting += [item.__cause__, item.__context__, *item.args, getattr(item, "reason", None)]
+            texts += [str(item), repr(item), repr(item.args), repr(vars(item))]
+    return "\n".join(texts)
+
+
+def frames_of(error):
+    """Give name, file and locals of every frame that a crash reporter would collect."""
+    found, waiting, seen = [], [error], []
+    while waiting:
+        item = waiting.pop()
+        if item is None or any(item is one for one in seen):
+            continue
+        seen.append(item)
+        waiting += [item.__cause__, None if item.__suppress_context__ else item.__context__]
+        for frame, _ in traceback.walk_tb(item.__traceback__):
+            code = frame.f_code
+            found += [(pathlib.Path(code.co_filename), code.co_name, name, repr(value))
+                      for name, value in frame.f_locals.items()]
+    return found
+
+
+def leaks(text):
+    return [form for form in FORMS if form in text]
+
+
+PACKAGE = pathlib.Path(gigachat_lite.__file__).parent
+THIRD = ("requests", "urllib3")
+
+
+def fail(running, way="key", **more):
+    settings = {
+        "key": {"credentials": SECRETS["key"]},
+        "pair": {"client_id": "c1d2e3f4-0000-4000-8000-000000000001", "client_secret": "s3cr3t-0f-the-key"},
+        "password": {"user": "maria", "password": SECRETS["password"]},
+        "token": {"access_token": SECRETS["token"]},
+    }[way]
+    giga = client_of(running, **settings, **more)
+    with pytest.raises(GigaChatException) as caught:
+        list(giga.stream("x")) if more.pop("stream", False) else giga.chat("x")
+    return caught.value
+
+
+def token_reply(**options):
+    return reply(200, {"access_token": SECRETS["token"], "expires_at": 4102444800000}, **options)
+
+
+LEAKY = {
+    "refused": None,
+    "dropped": drop("fin"),
+    "reset": drop("rst"),
+    "silence": never(),
+    "no http": raw(b"SSH-2.0\r\n"),
+    "cut body": reply(body=CHAT_BODY).cut(100),
+    "html": reply(body="<html>"),
+    "unauthorized": reply(401, '{"status":401,"message":"Unauthorized"}'),
+    "too many": reply(429),
+    "redirect": reply(302, headers={"Location": "https://evil.example/"}),
+    "half a token": reply(200, '{"access_token":"%s with spaces","tok":"%s"}' % (SECRETS["token"], SECRETS["token"])),
+}
+
+
+def fail_leaky(name, host, way, api):
+    """Fail as named, at the auth host or at the API."""
+    answer = LEAKY[name]
+    if answer is None:
+        running = api(reply(body=CHAT_BODY), oauth=token_reply())
+        with refused() as port:
+            dead = f"http://127.0.0.1:{port}/api/v1"
+            url = {"base_url": dead, **({"auth_url": dead} if host == "auth" else {})}
+            return fail(running, way, **url)
+    if host == "auth":
+        return fail(api(reply(body=CHAT_BODY), oauth=answer), way, timeout=(5, 0.1))
+    return fail(api(answer, oauth=token_reply()), way, timeout=(5, 0.1))
+
+
+@pytest.mark.parametrize("host, way", [
+    ("auth", "key"), ("auth", "pair"), ("auth", "password"), ("api", "key"), ("api", "token")])
+@pytest.mark.parametrize("name", LEAKY)
+def test_no_secret_is_in_what_a_log_shows_nor_in_the_locals_of_frames(name, host, way, api, caplog):
+    caplog.set_level(logging.DEBUG)
+    if (name, host) == ("half a token", "api"):
+        return
+    error = fail_leaky(name, host, way, api)
+    assert not leaks(everything_shown(error)) and not leaks(caplog.text) and caplog.text
+    assert not [(str(file.name), function, variable) for file, function, variable, text in frames_of(error)
+                if PACKAGE in file.parents and leaks(text)]
+    assert not [(str(file), function, variable) for file, function, variable, text in frames_of(error)
+                if set(THIRD) & set(file.parts) and leaks(text)]
+
+
+@pytest.mark.parametrize("way", ["environment", "argument"])
+@pytest.mark.parametrize("answer", [reply(407, headers={"Proxy-Authenticate": "Basic"}), drop("fin")], ids=["407", "dropped"])
+def test_no_password_of_a_proxy_is_shown(way, answer, server, proxy, certs, monkeypatch, caplog):
+    caplog.set_level(logging.DEBUG)
+    running, running_proxy = server(reply(body=CHAT_BODY), context=certs.context()), proxy(refuse=answer)
+    address = running_proxy.url.replace("//", f"//us:{SECRETS['proxy']}@")
+    more = {"proxy": address} if way == "argument" else {}
+    if way == "environment":
+        monkeypatch.setenv("HTTPS_PROXY", address)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+    giga = GigaChat(base_url=running.at("localhost") + "/v1", access_token="t", ca_bundle_file=str(certs.ca_pem),
+                    env_file=False, environ={}, max_retries=0, **more)
+    with pytest.raises(TransportError) as caught:
+        giga.chat("x")
+    assert len(running_proxy.targets) == 1
+    assert not leaks(everything_shown(caught.value)) and not leaks(caplog.text) and not leaks(repr(vars(giga)))
+    assert not [(file.name, function, variable) for file, function, variable, text in frames_of(caught.value)
+                if PACKAGE in file.parents and leaks(text)]
+
+
+@pytest.mark.parametrize("answer", [reply(403), reply(200)], ids=["error", "no answer"])
+def test_a_gateway_that_echoes_the_request_does_not_put_the_token_into_the_error(answer, api):
+    def echo(request, connection):
+        page = "<html><p>Запрос отклонён</p><pre>%s</pre></html>" % request.headers["Authorization"]
+        return reply(403 if answer.head.startswith(b"HTTP/1.1 403") else 200, page, {"Content-Type": "text/html"})
+
+    error = fail(api(echo), "token")
+    assert "Запрос отклонён" in str(error) and not leaks(str(error)) and not leaks(everything_shown(error))
+
+
+def test_the_debug_log_has_one_line_per_try_and_no_headers_bodies_or_queries(api, caplog):
+    caplog.set_level(logging.DEBUG, "gigachat_lite")
+    running = api([reply(503, headers=IDS), reply(body=CHAT_BODY, headers=IDS)], oauth=token_reply())
+    giga = client_of(running, credentials=SECRETS["key"], max_retries=1, retry_backoff_factor=0)
+    giga.chat("вопрос-который-не-пишут", headers={"X-Own": "value-that-is-not-logged"})
+    lines = [record.getMessage() for record in caplog.records if record.name == "gigachat_lite"]
+    assert len(lines) == 3 and "/api/v2/oauth" in lines[0] and ": 503, try 1" in lines[1] and ": 200, try 2" in lines[2]
+    assert all("POST" in line and " ms" in line for line in lines) and "r-77" in lines[2]
+    assert not leaks(caplog.text) and not any(word in caplog.text for word in ("вопрос", "Hello", "not-logged"))
+
+
+def test_the_logger_has_no_handlers_of_its_own():
+    assert not logging.getLogger("gigachat_lite").handlers and logging.getLogger("gigachat_lite").propagate
+
+
+def test_causes_carry_no_request_and_no_response(api):
+    error = fail(api(drop("fin"), oauth=token_reply()))
+    causes, item = [], error
+    while item is not None:
+        causes.append(item)
+        item = item.__cause__ or item.__context__
+    assert any(isinstance(cause, requests.RequestException) for cause in causes)
+    assert not [cause for cause in causes if getattr(cause, "request", None) or getattr(cause, "response", None)]
+
+
+# ---- Stand-ins for the network
+
+
+OFFLINE = {"base_url": "https://api.giga.chat/v1", "auth_url": "https://auth.example/oauth", "credentials": SECRETS["key"],
+           "model": "m", "env_file": False, "environ": {}, "trust_env": False, "retry_backoff_factor": 0}
+TOKEN = {"access_token": "t-1", "expires_at": 4102444800000}
+
+
+def test_responses_stands_in_for_the_network():
+    with responses.RequestsMock() as mock:
+        mock.add(responses.POST, OFFLINE["auth_url"], json=TOKEN)
+        mock.add(responses.POST, URL, body=CHAT_BODY, headers=IDS, content_type="application/json")
+        giga = GigaChat(**OFFLINE)
+        answer = giga.chat("x")
+        assert answer.choices[0].message.content == CHAT_TEXT and answer.x_headers["x-request-id"] == "r-77"
+        assert mock.calls[1].request.headers["Authorization"] == "Bearer t-1" and len(mock.calls) == 2
+    with responses.RequestsMock() as mock:
+        mock.add(responses.POST, URL, body=STREAM_BODY, content_type="text/event-stream")
+        stream = giga.stream("x")
+        assert len(list(stream)) == 5 and stream.text == STREAM_TEXT and stream.completion.usage.total_tokens == 59
+    with responses.RequestsMock() as mock:
+        mock.add(responses.POST, URL, body='{"status":402,"message":"Payment Required"}', status=402)
+        with pytest.raises(PaymentRequiredError, match="Payment Required"):
+            giga.chat("x")
+        mock.add(responses.GET, URL[:-16] + "models", body=requests.ConnectionError("down"))
+        with pytest.raises(TransportError):
+            giga.get_models()
+
+
+def test_requests_mock_stands_in_for_the_network():
+    with requests_mock.Mocker() as mock:
+        mock.post(OFFLINE["auth_url"], json=TOKEN)
+        mock.post(URL, [
+            {"content": CHAT_BODY, "headers": IDS},
+            {"content": STREAM_BODY, "headers": {"Content-Type": "text/event-stream"}},
+            {"json": {"status": 429, "message": "Too many requests"}, "status_code": 429, "headers": {"Retry-After": "99"}},
+            {"exc": requests.exceptions.ConnectTimeout},
+        ])
+        giga = GigaChat(**OFFLINE, max_retries=0)
+        assert giga.chat("x").choices[0].message.content == CHAT_TEXT
+        stream = giga.stream("x")
+        assert len(list(stream)) == 5 and stream.text == STREAM_TEXT
+        with pytest.raises(RateLimitError) as caught:
+            giga.chat("x")
+        assert caught.value.retry_after == 99 and mock.call_count == 4
+        with pytest.raises(TransportError):
+            giga.chat("x")
+
+
+def test_the_emulators_errors_are_those_of_the_service():
+    with Emulator() as emu, GigaChat(**emu.config, max_retries=0) as giga:
+        with pytest.raises(NotFoundError, match="No such model.*GigaChat-2-Max"):
+            giga.chat({"messages": [{"role": "user", "content": "x"}], "model": "nope"})
+        with pytest.raises(UnprocessableEntityError, match="system message must be the first"):
+            giga.chat([{"role": "user", "content": "x"}, {"role": "system", "content": "x"}])
+        emu.enqueue(503)
+        with pytest.raises(ServerError, match="503"):
+            giga.stream("x")
+        with pytest.raises(BadRequestError, match="GIGACHAT_SCOPE"):
+            GigaChat(**{**emu.config, "scope": "GIGACHAT_API_CORP"}).chat("x")
+
+
+def test_partial_text_hangs_on_whatever_ends_a_stream_early(api):
+    events = STREAM_BODY.split(b"\n\n")
+    head = b"\n\n".join(events[:2]) + b"\n\n"
+    text = "".join(json.loads(event[6:].decode())["choices"][0]["delta"]["content"] for event in events[:2])
+    for rest, kind in ((b"", StreamError), (b"data: {\n\n", StreamError), (b'data: {"status":429,"message":"m"}\n\n', RateLimitError)):
+        with pytest.raises(kind) as caught:
+            list(client_of(api(sse(head + rest))).stream("x"))
+        assert caught.value.partial == text
+    with pytest.raises(RequestTimeout) as caught:
+        list(client_of(api(sse([head, 30.0]))).stream("x", deadline=0.2))
+    assert caught.value.partial == text
+
+

@@ -1,0 +1,492 @@
+"""Hold streams to what they say of themselves, to errors that keep what came, and to leaving nothing held."""
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import signal
+import threading
+import time
+import warnings
+
+import pytest
+from servers import CHAT_BODY, CHAT_TEXT, STREAM_BODY, STREAM_TEXT, STREAM_TEXTS, Answer, reply, sse, until
+from streaming import EVENTS, FRAMINGS, ROADS, Worker, fails, held, new_client, read, roads
+
+from gigachat_lite import (
+    AuthenticationError,
+    ChatCompletion,
+    ChatCompletionChunk,
+    RateLimitError,
+    RequestTimeout,
+    ServerError,
+    StreamError,
+    TransportError,
+)
+
+CHAT = reply(body=CHAT_BODY)
+TWO_TEXTS = "".join(STREAM_TEXTS[:2])
+
+
+@pytest.fixture
+def client():
+    with contextlib.ExitStack() as stack:
+        yield lambda running=None, **settings: stack.enter_context(new_client(running, **settings))
+
+
+@pytest.fixture
+def open_road(server, proxy, certs, client):
+    return roads(server, proxy, certs, client)
+
+
+def event(content=None, index=0, **more):
+    """Make an event of one choice; what is given by name goes into its delta, `finish_reason` beside it."""
+    beside = {"finish_reason": more.pop("finish_reason")} if "finish_reason" in more else {}
+    delta = more if content is None else dict(more, content=content)
+    return {"choices": [dict(beside, delta=delta, index=index)]}
+
+
+# Places: a stream that is left frees its own
+
+
+def by_break(giga):
+    for _ in giga.stream("x"):
+        break
+
+
+def by_close(giga):
+    stream = giga.stream("x")
+    next(stream)
+    stream.close()
+    stream.close()
+
+
+def by_del(giga):
+    stream = giga.stream("x")
+    next(stream)
+    del stream
+
+
+def by_not_reading(giga):
+    giga.stream("x")
+
+
+def by_with(giga):
+    with giga.stream("x") as stream:
+        next(stream)
+
+
+def by_generator(giga):
+    def texts():
+        for chunk in giga.stream("x"):
+            yield chunk.choices[0].delta.content
+
+    assert next(texts()) == STREAM_TEXTS[0]
+
+
+def by_generator_with(giga):
+    def texts():
+        with giga.stream("x") as stream:
+            for chunk in stream:
+                yield chunk.choices[0].delta.content
+
+    for text in texts():
+        assert text == STREAM_TEXTS[0]
+        break
+
+
+def by_collector_only(giga):
+    ring = {"stream": giga.stream("x")}
+    ring["self"] = ring
+    next(ring["stream"])
+    del ring
+    with warnings.catch_warnings():  # the collector may come to the socket before it comes to the stream
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
+def by_interrupt(giga):
+    with pytest.raises(KeyboardInterrupt), giga.stream("x") as stream:
+        for _ in stream:
+            raise KeyboardInterrupt
+
+
+def by_error_in_the_loop(giga):
+    with contextlib.suppress(ZeroDivisionError):
+        for _ in giga.stream("x"):
+            raise ZeroDivisionError
+
+
+def by_another_thread(giga):
+    stream = giga.stream("x")
+    Worker(lambda: (next(stream), stream.close())).result()
+
+
+def by_next_with_a_default(giga):
+    assert next(giga.stream("x"), None).choices
+
+
+WAYS_TO_LEAVE = [by_break, by_close, by_del, by_not_reading, by_with, by_generator, by_generator_with]
+WAYS_TO_LEAVE += [by_collector_only, by_interrupt, by_error_in_the_loop, by_another_thread, by_next_with_a_default]
+
+
+@pytest.mark.parametrize("leave", WAYS_TO_LEAVE)
+def test_a_stream_left_early_frees_its_place_and_its_connection(server, client, leave):
+    running = server([held(EVENTS[:2]), CHAT])
+    giga = client(running, max_connections=1, pool_timeout=5)
+    leave(giga)
+    assert giga.chat("x").choices[0].message.content == CHAT_TEXT
+    until(lambda: running.open == 1)
+    assert running.connections == 2
+
+
+@pytest.mark.parametrize("road", ["tls", "proxy"])
+@pytest.mark.parametrize("framing", FRAMINGS)
+def test_a_forgotten_stream_is_closed_on_every_road(open_road, road, framing):
+    running, giga = open_road(road, [held(EVENTS[:2], framing), CHAT], max_connections=1)
+    by_del(giga)
+    assert giga.chat("x").choices[0].message.content == CHAT_TEXT
+    until(lambda: running.open == 1)
+
+
+def test_a_finalizer_takes_no_lock_of_the_pool(server, client):
+    giga = client(server([held(EVENTS[:2]), CHAT]), max_connections=1)
+    streams = [giga.stream("x")]
+    pool = giga._transport.session.get_adapter(giga.config["base_url"]).poolmanager
+    with pool.connection_from_url(giga.config["base_url"]).pool.mutex:
+        Worker(streams.clear).result()
+    assert giga.chat("x").choices[0].message.content == CHAT_TEXT
+
+
+def test_an_interrupt_while_waiting_leaves_nothing_held(server, client):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    running = server([held(EVENTS[:2]), CHAT])
+    giga = client(running, max_connections=1, timeout=60)
+    stream = giga.stream("x")
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            list(stream)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    until(lambda: running.open == 0)
+    with pytest.raises(StreamError):
+        next(stream)
+    assert giga.chat("x").choices[0].message.content == CHAT_TEXT
+
+
+def test_a_thread_that_holds_every_place_itself_gets_a_clear_error_at_once(server, client):
+    running = server([sse(STREAM_BODY), sse(STREAM_BODY), CHAT])
+    giga = client(running, max_connections=2, pool_timeout=60)
+    one, two = giga.stream("x"), giga.stream("x")
+    for call in (giga.chat, giga.stream, giga.embeddings):
+        with pytest.raises(TransportError, match="(?s)max_connections.*pool_timeout") as caught:
+            call("x")
+        assert "own" in str(caught.value) and not isinstance(caught.value, RequestTimeout)
+    assert len(running.requests) == 2
+    assert read(one) == read(two) == STREAM_TEXT and giga.chat("x")
+
+
+def test_another_thread_waits_for_a_place_only_so_long(server, client):
+    giga = client(server([held(EVENTS[:1])]), max_connections=1, pool_timeout=0.05)
+    with giga.stream("x"):
+        with pytest.raises(RequestTimeout, match="(?s)max_connections.*pool_timeout"):
+            Worker(lambda: giga.chat("x")).result()
+        giga._transport.limiter.wait = 60
+        with pytest.raises(RequestTimeout):
+            Worker(lambda: giga.chat("x", deadline=0.05)).result()
+
+
+def test_another_thread_gets_the_place_as_soon_as_the_stream_ends(server, client):
+    running = server([held(EVENTS), CHAT])
+    giga = client(running, max_connections=1, pool_timeout=60)
+    stream = giga.stream("x")
+    worker = Worker(lambda: giga.chat("x"))
+    assert len(running.requests) == 1 and read(stream) == STREAM_TEXT
+    assert worker.result().choices[0].message.content == CHAT_TEXT
+
+
+def test_a_stream_holds_nobody_up_who_asks_for_models_or_counts(server, client):
+    counts, models = reply(body="[]"), reply(body={"data": []})
+    giga = client(server([held(EVENTS[:1]), models, counts]), max_connections=1, pool_timeout=0.05)
+    with giga.stream("x"):
+        assert giga.get_models() == {"data": []} and giga.tokens_count(["x"]) == []
+
+
+def test_no_more_streams_are_open_than_allowed(server, client):
+    now, most, lock = [], [], threading.Lock()
+
+    def count(request, connection):
+        with lock:
+            now.append(request)
+            most.append(len(now))
+        connection.play(Answer(sse(EVENTS[:-1]).steps[:-1]))
+        with lock:
+            now.remove(request)
+        connection.play(Answer(sse(EVENTS[-1:]).steps[1:]))
+
+    giga = client(server(count), max_connections=3)
+    workers = [Worker(lambda: [read(giga.stream("x")) for _ in range(3)]) for _ in range(8)]
+    assert all(worker.result() == [STREAM_TEXT] * 3 for worker in workers)
+    assert len(most) == 24 and max(most) <= 3
+
+
+# Closing from outside
+
+
+@pytest.mark.parametrize("road", ROADS)
+@pytest.mark.parametrize("framing", FRAMINGS)
+def test_closing_from_another_thread_ends_a_waiting_reader_at_once(open_road, road, framing):
+    running, giga = open_road(road, [held(EVENTS[:2], framing), CHAT], max_connections=1, timeout=60)
+    stream = giga.stream("x")
+    reader = Worker(lambda: fails(stream))
+    until(lambda: stream.text == TWO_TEXTS and reader.is_reading())
+    stream.close()
+    assert reader.result()[0] == TWO_TEXTS
+    until(lambda: running.open == 0)
+    assert giga.chat("x").choices[0].message.content == CHAT_TEXT and running.connections == 2
+
+
+def test_a_stream_closed_by_anyone_gives_nothing_more(server, client):
+    giga = client(server(sse([STREAM_BODY])))
+    for close in (lambda stream: stream.close(), lambda stream: Worker(stream.close).result()):
+        stream = giga.stream("x")
+        assert next(stream).choices[0].delta.content == stream.text == STREAM_TEXTS[0]
+        close(stream)
+        for _ in range(2):
+            with pytest.raises(StreamError) as caught:
+                next(stream)
+            assert caught.value.partial == stream.text == STREAM_TEXTS[0] and stream.completion is None
+
+
+# Time
+
+
+@pytest.mark.parametrize("road", ROADS)
+@pytest.mark.parametrize("framing", FRAMINGS)
+def test_silence_in_mid_stream_is_a_timeout_with_what_came(open_road, road, framing):
+    running, giga = open_road(road, [held(EVENTS[:2], framing), CHAT], max_connections=1)
+    text, error = fails(giga.stream("x", timeout=(5, 0.08)), RequestTimeout)
+    assert text == TWO_TEXTS and "0.08" in str(error)
+    assert giga.chat("x").choices[0].message.content == CHAT_TEXT and len(running.requests) == 2
+
+
+@pytest.mark.parametrize("road", ROADS)
+@pytest.mark.parametrize("framing", FRAMINGS)
+def test_a_deadline_ends_a_dripping_stream(open_road, road, framing):
+    dripping = sse(STREAM_BODY, framing).drip(0.02, size=40, part="body")
+    running, giga = open_road(road, [dripping, CHAT], max_connections=1)
+    began = time.monotonic()
+    text, error = fails(giga.stream("x", deadline=0.25, timeout=60), RequestTimeout)
+    assert 0.2 < time.monotonic() - began < 0.5 and text and STREAM_TEXT.startswith(text)
+    assert "deadline" in str(error)
+    assert giga.chat("x").choices[0].message.content == CHAT_TEXT
+
+
+@pytest.mark.parametrize("road", ["plain", "tls"])
+def test_a_deadline_holds_before_the_stream_and_in_silence(open_road, road):
+    running, giga = open_road(road, [sse(STREAM_BODY).drip(0.02, part="head"), held(EVENTS[:2])], timeout=60)
+    began = time.monotonic()
+    with pytest.raises(RequestTimeout, match="deadline"):
+        giga.stream("x", deadline=0.15)
+    assert fails(giga.stream("x", deadline=0.15), RequestTimeout)[0] == TWO_TEXTS
+    assert time.monotonic() - began < 2 and len(running.requests) == 2
+
+
+# Errors inside a stream
+
+
+LIMITED = {"status": 429, "message": "Too many requests"}
+
+
+def named(name, data):
+    return f"event: {name}\ndata: {data}\n\n".encode()
+
+
+ERRORS = {
+    "429": (LIMITED, RateLimitError, "Too many requests"),
+    "500": ({"status": 500, "message": "Internal"}, ServerError, "Internal"),
+    "503 without words": ({"status": 503}, ServerError, "503"),
+    "401": ({"status": 401, "message": "Token has expired"}, AuthenticationError, "expired"),
+    "429 by name": (named("error", json.dumps(LIMITED)), RateLimitError, "Too many requests"),
+    "no status": ({"message": "Слишком долго"}, StreamError, "Слишком долго"),
+    "a status that is none": ({"status": 200, "message": "odd"}, StreamError, "odd"),
+    "a name and no status": (named("error", '{"code":7}'), StreamError, ""),
+    "a name and choices": (named("error", '{"status":500,"message":"m","choices":null}'), ServerError, "m"),
+    "a name and words": (named("error", "upstream timeout"), StreamError, "upstream timeout"),
+    "a name and a list": (named("error", "[1]"), StreamError, ""),
+    "no json": (b"data: {\n\n", StreamError, "JSON"),
+    "half a json": (b'data: {"choices":[\n\n', StreamError, "JSON"),
+    "a list": (b"data: []\n\n", StreamError, "JSON"),
+    "a number": (b"data: 1\n\n", StreamError, "JSON"),
+    "null": (b"data: null\n\n", StreamError, "JSON"),
+    "too deep": (b"data: " + b"[" * 100000 + b"\n\n", StreamError, "JSON"),
+    "no utf-8": (b'data: {"choices":[{"delta":{"content":"\xff"},"index":0}]}\n\n', StreamError, "UTF-8"),
+    "half a letter": (b'data: {"choices":[{"delta":{"content":"\xd0"},"index":0}]}\n\n', StreamError, "UTF-8"),
+    "a page": (b"<html>502</html>\n\n", StreamError, "DONE"),
+    "too long": (b"data: " + b"x" * (9 << 20), StreamError, "8388608"),
+}
+
+
+@pytest.mark.parametrize("case", list(ERRORS))
+def test_an_error_inside_a_stream_is_raised_with_what_came_and_never_repeated(server, client, case):
+    wrong, kind, words = ERRORS[case]
+    last = EVENTS[2:] if case != "a page" else []
+    running = server([sse(EVENTS[:2] + [wrong] + last), CHAT])
+    giga = client(running, max_connections=1, max_retries=5)
+    text, error = fails(giga.stream("x"), kind)
+    assert text == TWO_TEXTS and words in str(error) and "\n" not in str(error)
+    assert len(running.requests) == 1
+    assert giga.chat("x").choices[0].message.content == CHAT_TEXT  # the place is free, whatever it was
+
+
+def test_a_stream_of_nothing_is_an_error(server, client):
+    giga = client(server([sse([]), sse([], "length"), sse([], "close"), sse([b": ping\n\n"])]))
+    for _ in range(4):
+        assert fails(giga.stream("x"))[0] == ""
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        named("ping", ""),
+        named("ping", "hello"),
+        named("ping", "1"),
+        named("ping", "[]"),
+        named("ping", "{}"),
+        named("ping", '{"time":1}'),
+        named("ping", '{"message":"alive"}'),
+        named("ping", '{"status":"ok"}'),
+        b"event: ping\n\n",
+        b": ping\n\n",
+        b"data:\n\n",
+        b"data: \n\n",
+        {},
+        {"choices": None},
+        {"choices": []},
+        {"choices": [None]},
+        {"choices": "x"},
+        {"choices": [{}]},
+        {"choices": [{"delta": None, "index": 0}]},
+        {"choices": [{"delta": "x", "index": 0}]},
+        {"choices": [{"delta": {}, "index": None, "finish_reason": None}]},
+        event(),
+        event(content=""),
+        {"choices": [{"delta": {"content": None, "reasoning_content": None}, "index": 0}]},
+        {"choices": [], "usage": None},
+    ],
+    ids=str,
+)
+def test_what_says_nothing_is_passed_on_or_skipped_and_changes_nothing(server, client, odd):
+    places = [0, 1, len(EVENTS) - 1]
+    for at in places:
+        stream = client(server(sse(EVENTS[:at] + [odd] + EVENTS[at:]))).stream("x")
+        for chunk in stream:
+            assert type(chunk) is ChatCompletionChunk
+        assert stream.text == STREAM_TEXT and stream.completion == WHOLE and stream.usage.total_tokens == 59
+
+
+# What a stream says of itself
+
+
+WHOLE = {
+    "choices": [{"message": {"role": "assistant", "content": STREAM_TEXT}, "index": 0, "finish_reason": "stop"}],
+    "created": 1768996176,
+    "model": "GigaChat:2.0.28.2",
+    "object": "chat.completion",
+    "usage": {"prompt_tokens": 17, "completion_tokens": 42, "total_tokens": 59, "precached_prompt_tokens": 2},
+}
+
+
+def test_a_stream_tells_what_it_has_and_its_whole_only_at_its_end(server, client):
+    ids = {"X-Request-ID": "r-1", "X-Session-ID": "s-1"}
+    gate = threading.Event()
+    stream = client(server(sse(EVENTS[:-1] + [gate] + EVENTS[-1:], headers=ids))).stream("x")
+    assert (stream.text, stream.finish_reason, stream.usage, stream.completion) == ("", None, None, None)
+    assert stream.x_headers == {"x-request-id": "r-1", "x-session-id": "s-1", "x-client-id": None}
+    for at in range(5):
+        chunk = next(stream)
+        assert chunk.x_headers == stream.x_headers and chunk == json.loads(EVENTS[at][6:].decode())
+        assert stream.text == "".join(STREAM_TEXTS[: at + 1]) and stream.completion is None
+        assert (stream.finish_reason, stream.usage and stream.usage.total_tokens) == [(None, None), ("stop", 59)][at // 4]
+    gate.set()
+    for _ in range(3):
+        assert list(stream) == [] and next(stream, "end") == "end"
+    assert stream.completion == WHOLE and type(stream.completion) is ChatCompletion
+    assert stream.completion.x_headers == stream.x_headers and stream.text == STREAM_TEXT
+    stream.close()
+    with stream:
+        assert list(stream) == [] and stream.completion.usage.total_tokens == 59
+
+
+TOP = {"created": 1, "model": "m", "object": "chat.completion"}
+CALL = {"name": "weather", "arguments": {"where": "Томск"}}
+DRAWING = {"role": "function_in_progress", "name": "text2image", "created": 5, "content": "ещё 10 с"}
+ANSWERS = {
+    "a text": (
+        [event("Да", role="assistant"), event(", "), event("вот"), event("", finish_reason="stop")],
+        [{"message": {"role": "assistant", "content": "Да, вот"}, "index": 0, "finish_reason": "stop"}],
+    ),
+    "a reason with the last text": (
+        [event("Да", role="assistant"), event("!", finish_reason="length")],
+        [{"message": {"role": "assistant", "content": "Да!"}, "index": 0, "finish_reason": "length"}],
+    ),
+    "a function": (
+        [event("", role="assistant", function_call=CALL, functions_state_id="f-1"), event(finish_reason="function_call")],
+        [
+            {
+                "message": {"role": "assistant", "content": "", "function_call": CALL, "functions_state_id": "f-1"},
+                "index": 0,
+                "finish_reason": "function_call",
+            }
+        ],
+    ),
+    "thoughts": (
+        [event(reasoning_content="Ду", role="assistant"), event("", reasoning_content="маю"), event("Да")],
+        [{"message": {"role": "assistant", "content": "Да", "reasoning_content": "Думаю"}, "index": 0}],
+    ),
+    "two choices": (
+        [event("a", role="assistant"), event("x", 1, role="assistant"), event("y", 1), event("b")]
+        + [event("", 1, finish_reason="length"), event("", finish_reason="stop")],
+        [
+            {"message": {"role": "assistant", "content": "ab"}, "index": 0, "finish_reason": "stop"},
+            {"message": {"role": "assistant", "content": "xy"}, "index": 1, "finish_reason": "length"},
+        ],
+    ),
+    "a drawing": (
+        [event(**DRAWING), event(**DRAWING), event("<img/>", role="assistant", functions_state_id="f-2")],
+        [{"message": {"role": "assistant", "content": "<img/>", "functions_state_id": "f-2"}, "index": 0}],
+    ),
+    "null for a text": (
+        [{"choices": [{"delta": {"role": "assistant", "content": None, "function_call": CALL}, "index": 0}]}],
+        [{"message": {"role": "assistant", "content": "", "function_call": CALL}, "index": 0}],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", list(ANSWERS))
+def test_the_whole_equals_the_answer_without_streaming(server, client, case):
+    events, choices = ANSWERS[case]
+    whole = dict(TOP, choices=choices, usage={"total_tokens": 3})
+    last = dict(events[-1], usage={"total_tokens": 3})
+    sent = [dict(each, **TOP) for each in events[:-1] + [last]]
+    giga = client(server([sse(sent + ["[DONE]"]), reply(body=whole)]))
+    with giga.stream("x") as stream:
+        assert list(stream) == sent
+    assert stream.completion == giga.chat("x") == whole
+    assert stream.text == choices[0]["message"]["content"] and stream.finish_reason == choices[0].get("finish_reason")
+
+
+def test_an_unknown_role_or_name_with_choices_is_passed_on(server, client):
+    strange = event("b", role="oracle")
+    sent = [event("a"), named("response.delta", json.dumps(strange)), event("c"), "[DONE]"]
+    stream = client(server(sse(sent))).stream("x")
+    assert list(stream) == [event("a"), strange, event("c")] and stream.text == "abc"
+
+
+def test_usage_may_be_missing(server, client):
+    stream = client(server(sse([event("a", finish_reason="stop"), "[DONE]"]))).stream("x")
+    assert read(stream) == "a" and stream.usage is None and stream.completion.usage is None
