@@ -53,10 +53,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return fail(exc, 1)
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        # Python would complain of the closed pipe once more at its exit.
+    except OSError as exc:
+        # Python would complain of the closed pipe or the full disk once more at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        return 141 if isinstance(exc, BrokenPipeError) else fail(exc, 1)
     return 0
 
 
@@ -76,20 +76,24 @@ def has_way(client: GigaChat) -> bool:
 def answer(client: GigaChat, prompt: str, out: TextIO, whole: bool) -> None:
     """Print the answer, as it comes or whole, with a line end after it; what had come stays printed on an error."""
     if whole:
-        print(client.chat(prompt).choices[0].message.content, file=out, flush=True)
+        choices = client.chat(prompt).choices or []
+        print(
+            "".join((choice.message and choice.message.content) or "" for choice in choices[:1]), file=out, flush=True
+        )
         return
     with client.stream(prompt) as stream:
         try:
             for chunk in stream:
                 for choice in chunk.choices or ():
-                    out.write((choice.delta and choice.delta.content) or "")
+                    if choice.delta and choice.delta.role != "function_in_progress":
+                        out.write(choice.delta.content or "")
                 out.flush()
         finally:
             if stream.text:
                 print(file=out, flush=True)
 
 
-def fail(exc: GigaChatException, code: int) -> int:
+def fail(exc: Exception, code: int) -> int:
     """Say on stderr what went wrong, in one line."""
     print(f"gigachat-lite: {exc}", file=sys.stderr)
     return code

@@ -164,6 +164,7 @@ class TLSAdapter(HTTPAdapter):
 
     def __init__(self, trust: Trust | None, pool_size: int) -> None:
         self.trust = trust
+        self._pools: dict[str | None, Any] = {}
         super().__init__(pool_connections=2, pool_maxsize=pool_size)
 
     def _tls(self) -> dict[str, Any]:
@@ -196,9 +197,33 @@ class TLSAdapter(HTTPAdapter):
 
     def get_connection_with_tls_context(self, request: Any, verify: Any, proxies: Any = None, cert: Any = None) -> Any:
         """Take the pool of the adapter's own managers (requests from 2.32.2 on asks here)."""
-        proxy = select_proxy(request.url, proxies)
-        manager = self.proxy_manager_for(proxy) if proxy else self.poolmanager
-        return manager.connection_from_url(request.url)
+        return self.get_connection(request.url, proxies)
+
+    def get_connection(self, url: Any, proxies: Any = None) -> Any:
+        """Take the pool for the mounted origin, made once for each way to it (requests before 2.32 asks here)."""
+        proxy = select_proxy(url, proxies)
+        pool = self._pools.get(proxy)
+        if pool is None:
+            manager = self.proxy_manager_for(proxy) if proxy else self.poolmanager
+            pool = self._pools[proxy] = manager.connection_from_url(url)
+        return pool
+
+    def close(self) -> None:
+        """Close the connections that are not in use."""
+        self._pools.clear()
+        super().close()
+
+    def build_response(self, req: Any, resp: Any) -> requests.Response:
+        """Wrap urllib3's answer without what nobody reads here: cookies, a guess at the encoding, headers once more."""
+        response = requests.Response.__new__(requests.Response)
+        response.__dict__.update(_BLANK)
+        response.status_code, response.reason, response.headers = resp.status, resp.reason, resp.headers
+        response.raw, response.url, response.request = resp, req.url, req
+        response.history = []
+        return response
+
+
+_BLANK = vars(requests.Response())
 
 
 # Bodies
@@ -247,7 +272,7 @@ class Body:
     def _decompress(self, data: bytes, limit: int | None) -> bytes:
         if self._encoding not in ("gzip", "x-gzip"):
             return data
-        pieces = []
+        pieces: list[bytes] = []
         while data[:2] == GZIP_MAGIC or not pieces:
             unzip = zlib.decompressobj(zlib.MAX_WBITS | 16)
             pieces.append(unzip.decompress(data, limit or 0))
@@ -267,8 +292,11 @@ class Body:
 
     def close(self) -> None:
         """Close the connection, unless it was given back."""
-        self._raw.close()
-        self._raw.release_conn()
+        try:
+            self._raw.close()
+            self._raw.release_conn()
+        except RuntimeError:  # called below its own reader, as by a signal handler
+            self.abandon()
 
     def abandon(self) -> None:
         """Close the connection without taking a lock, as a finalizer must."""
@@ -280,16 +308,3 @@ class Body:
     def _give_back(self) -> None:
         self._raw._fp.close()
         self._raw.release_conn()
-
-
-def linked(exc: BaseException | None) -> list[BaseException]:
-    """List an exception and all that it carries: arguments, reasons, causes and contexts."""
-    found: list[BaseException] = []
-    waiting: list[Any] = [exc]
-    while waiting:
-        item = waiting.pop(0)
-        if isinstance(item, BaseException) and not any(item is seen for seen in found):
-            found.append(item)
-            waiting += item.args
-            waiting += [getattr(item, name, None) for name in ("reason", "__cause__", "__context__")]
-    return found

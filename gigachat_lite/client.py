@@ -18,53 +18,58 @@ import os
 import queue
 import random
 import re
-import socket
-import ssl
 import threading
 import time
 import zlib
-from datetime import timezone
-from email.utils import parsedate_to_datetime
-from http.cookiejar import DefaultCookiePolicy
-from typing import TYPE_CHECKING, Any, Callable, Mapping, NamedTuple, NoReturn, Sequence, TypeVar, Union
+from typing import TYPE_CHECKING, Any, Callable, Mapping, NamedTuple, NoReturn, Sequence
 from urllib.parse import urlencode, urlsplit
 from weakref import WeakSet
 
 import requests
+from requests.cookies import RequestsCookieJar
 from requests.utils import get_environ_proxies, select_proxy
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ReadTimeoutError
 
-from .adapters import Body, TLSAdapter, Try, linked, local
+from .adapters import Body, TLSAdapter, Try, local
 from .config import DEFAULTS, Secret, check_proxy, coerce, did_you_mean, host_of, load_config, redact
 from .context import check_headers, context_headers
 from .decode import Stream, decode_json, iter_lines, iter_sse, read_json, x_headers
 from .exceptions import (
-    ERROR_LIMIT,
     ConfigurationError,
     GigaChatException,
     ModelNotSpecifiedError,
     NotFoundError,
     RequestTimeout,
-    TLSError,
     TransportError,
     excerpt,
+)
+from .faults import (
+    ERROR_LIMIT,
+    Fault,
+    fault_of,
+    linked,
+    parse_date,
+    parse_retry_after,
     response_error,
+    retry_delay,
+    translated,
 )
 from .models import (
+    A,
     AccessToken,
-    Answer,
     ChatCompletion,
     Embeddings,
     Model,
     Models,
     Payload,
+    T,
     TokensCounts,
     chat_body,
     path_id,
     strings,
     to_json,
+    with_headers,
 )
-from .trust import UNKNOWN_ISSUER, Trust, explain, verify_code
+from .trust import UNKNOWN_ISSUER, Trust, verify_code
 
 if TYPE_CHECKING:
     from typing_extensions import TypedDict, Unpack
@@ -124,21 +129,6 @@ def new_token(data: Mapping[str, Any], date: str | None, wall: float, clock: flo
         seconds = wall + lifetime
     deadline = clock + lifetime
     return Token(Secret(value), seconds, deadline, deadline - min(buffer, lifetime / 4))
-
-
-def parse_date(text: str | None, default: float) -> float:
-    """Read an HTTP date as Unix seconds; a malformed one is none.
-
-    >>> parse_date("Thu, 01 Jan 1970 00:01:40 GMT", 0.0), parse_date("soon", 7.0)
-    (100.0, 7.0)
-    """
-    try:
-        date = parsedate_to_datetime(text) if text else None
-        if date is not None and date.tzinfo is None:
-            date = date.replace(tzinfo=timezone.utc)
-        return date.timestamp() if date is not None else default
-    except (TypeError, ValueError, IndexError, OverflowError):
-        return default
 
 
 EARLY_LIMIT = 10.0  # seconds that an early renewal may cost the call that meets it
@@ -266,8 +256,8 @@ def refuse_to_fetch(until: float | None) -> NoReturn:
     )
 
 
-def _basic(user: str, password: str) -> str:
-    return base64.b64encode((f"{user}:{password}").encode()).decode("ascii")
+def _basic(user: str, password: str) -> Secret:
+    return Secret(base64.b64encode((f"{user}:{password}").encode()).decode("ascii"))
 
 
 # ---------------------------------------------------------------------------------------------------------- Transport
@@ -285,97 +275,6 @@ class Call(NamedTuple):
     each: Callable[[], Mapping[str, str]] | None = None  # headers made anew for each try
     timeout: tuple[float | None, float | None] | None = None
     until: float | None = None  # the deadline, on the monotonic clock
-
-
-Fault = Union[str, int]  # a word for what went wrong on the way, or the status of the answer
-
-NOT_SENT: set[Fault] = {"refused", "dns", "connect timeout"}
-SENT_AGAIN: dict[str, set[Fault]] = {
-    "safe": NOT_SENT | {"stale", "lost", "read timeout", 429, 500, 502, 503, 504},
-    "generate": NOT_SENT | {"stale", 429, 500, 502, 503},
-    "create": NOT_SENT | {429, 503},
-}
-LONGEST_PAUSE = 8.0
-LONGEST_WISH = 60.0
-
-
-def fault_of(exc: BaseException, note: Try) -> Fault:
-    """Tell what went wrong from an exception and the connection's note; types alone differ between versions."""
-    chain = linked(exc)
-    late = note.until is not None and time.monotonic() >= note.until - 0.01
-
-    def any_is(*types: type[BaseException]) -> bool:
-        return any(isinstance(item, types) for item in chain)
-
-    if late and any_is(socket.timeout, ConnectTimeoutError, ReadTimeoutError):
-        return "deadline"
-    if any(isinstance(item, OSError) and "Tunnel connection failed" in str(item) for item in chain):
-        return "proxy"
-    tls = [item for item in chain if isinstance(item, (ssl.SSLError, requests.exceptions.SSLError))]
-    eof = any(isinstance(item, ssl.SSLEOFError) or "EOF" in str(getattr(item, "reason", "")) for item in tls)
-    eof = eof or any("unexpected eof" in str(item).lower() for item in tls if isinstance(item, ssl.SSLError))
-    if tls and not eof and not any_is(socket.timeout):
-        return "tls"
-    if any_is(socket.gaierror):
-        return "dns"
-    if isinstance(exc, (TypeError, ValueError)):
-        return "not sent"  # refused on this side, such as an address that no adapter is mounted for
-    if any_is(NewConnectionError):
-        return "refused"
-    if any_is(ConnectTimeoutError):
-        return "connect timeout"
-    if note.connecting:
-        return "connect timeout" if any_is(socket.timeout) else "refused"
-    if any_is(requests.exceptions.ReadTimeout, ReadTimeoutError, socket.timeout):
-        return "read timeout"
-    if note.heard:
-        return "broken"
-    return "lost" if note.fresh or note.sock is None else "stale"
-
-
-def retry_delay(
-    kind: str,
-    fault: Fault,
-    tries: int,
-    config: Mapping[str, Any],
-    wish: float | None = None,
-    chance: Callable[[], float] = random.random,
-) -> float | None:
-    """Decide how long to wait before a call is sent again; None means that it is not.
-
-    ``wish`` is the service's Retry-After in seconds: up to 60 s it is waited for, beyond that nobody waits.
-
-    >>> config = {"max_retries": 2, "retry_backoff_factor": 0.5, "retry_on_status_codes": None}
-    >>> retry_delay("generate", 503, 2, config, chance=lambda: 1.0), retry_delay("generate", 504, 1, config)
-    (1.0, None)
-    """
-    faults = SENT_AGAIN[kind]
-    if config["retry_on_status_codes"] is not None and kind != "create":
-        faults = {fault for fault in faults if isinstance(fault, str)} | set(config["retry_on_status_codes"])
-    if tries > config["max_retries"] or fault not in faults:
-        return None
-    if wish is not None:
-        return wish if wish <= LONGEST_WISH else None
-    if fault == "stale":
-        return 0.0
-    pause: float = min(config["retry_backoff_factor"] * 2 ** (tries - 1), LONGEST_PAUSE)
-    return pause * (0.5 + chance() / 2)
-
-
-def parse_retry_after(text: str | None, now: float) -> float | None:
-    """Read a Retry-After header, in seconds or as a date (RFC 9110, 10.2.3); nonsense is none.
-
-    >>> parse_retry_after("5", 0.0), parse_retry_after("Thu, 01 Jan 1970 00:01:40 GMT", 90.0)
-    (5.0, 10.0)
-    >>> parse_retry_after("inf", 0.0) is None
-    True
-    """
-    if not text:
-        return None
-    if re.fullmatch(r"\s*\d+(\.\d+)?\s*", text, re.ASCII):
-        return float(text)
-    date = parse_date(text, math.nan)
-    return None if math.isnan(date) else max(date - now, 0.0)
 
 
 class Slot:
@@ -450,6 +349,13 @@ class Reply(NamedTuple):
     slot: Slot | None = None
 
 
+class NoCookies(RequestsCookieJar):
+    """A jar that stores nothing, and spares looking for what it might store."""
+
+    def extract_cookies(self, response: Any, request: Any) -> None:
+        """Take nothing out of an answer."""
+
+
 class Transport:
     """One session for the two hosts, one retry loop, and the one place where foreign errors become ours."""
 
@@ -460,7 +366,7 @@ class Transport:
         self.sleep, self.chance = time.sleep, random.random
         self.session = requests.Session()
         self.session.trust_env = False
-        self.session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self.session.cookies = NoCookies()
         self.session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]
         self.session.adapters.clear()
         self.routes: dict[str, dict[str, str]] = {}  # the proxy of each origin, in the form that requests takes
@@ -468,7 +374,7 @@ class Transport:
         for key, with_cert in (("base_url", True), ("auth_url", config["auth_client_cert"])):
             self._mount(config[key], with_cert)
         headers = {"User-Agent": "gigachat-lite/" + __version__, "Accept": "application/json"}
-        self._template = requests.Request("GET", config["base_url"], headers=headers).prepare()
+        self._template = requests.Request("GET", "http://localhost/", headers=headers).prepare()
         self._template._cookies = None  # type: ignore[attr-defined]
         self._template.headers["Accept-Encoding"] = "gzip"
 
@@ -624,6 +530,8 @@ def judge(reply: Reply, stream: bool) -> Reply:
             raise
         data = b""  # a broken error is still that error
         body.close()
+    if not good or data[:1] not in (b"{", b"["):
+        data = without_token(data, response)
     response._content, response._content_consumed = data, True  # type: ignore[attr-defined]
     if not good:
         return refuse(reply, status, data)
@@ -633,6 +541,12 @@ def judge(reply: Reply, stream: bool) -> Reply:
     if stream:
         return refuse(reply, status, data[:ERROR_LIMIT], "the answer is no event stream: " + (excerpt(data) or "empty"))
     return reply._replace(data=data)
+
+
+def without_token(data: bytes, response: requests.Response) -> bytes:
+    """Mask the token in the page of a gateway that echoes what it was sent."""
+    token = response.request.headers.get("Authorization", "").rpartition(" ")[2].encode("latin-1")
+    return data.replace(token, b"***") if token else data
 
 
 def refuse(reply: Reply, status: int, data: bytes, message: str | None = None) -> Reply:
@@ -662,53 +576,8 @@ def hidden_status(data: bytes) -> int:
     return status if isinstance(status, int) and 400 <= status < 600 else 0
 
 
-WHAT_HAPPENED = {
-    "dns": "the name cannot be resolved; check base_url (GIGACHAT_BASE_URL) and the network",
-    "refused": "no connection; check base_url (GIGACHAT_BASE_URL) and whether a proxy is needed (GIGACHAT_PROXY)",
-    "connect timeout": "no connection within the connect timeout; a proxy may be needed (proxy, GIGACHAT_PROXY)",
-    "read timeout": "nothing came for {read} s (timeout, GIGACHAT_TIMEOUT)",
-    "deadline": "the deadline of this call ran out",
-    "proxy": "the proxy refuses the connection; check proxy (GIGACHAT_PROXY, HTTPS_PROXY) and its user and password",
-    "broken": "the answer broke off before its end",
-    "stale": "the connection was closed before the answer",
-    "lost": "the connection was closed before the answer",
-}
-
-
-def translated(
-    exc: Exception, fault: Fault, url: str, note: Try, roots: list[str], proxy: str | None = None
-) -> GigaChatException:
-    """Turn an exception of requests, urllib3, http.client, ssl or the system into ours, and keep it as the cause.
-
-    Causes are freed of their requests and answers, for these hold the token.
-    """
-    if isinstance(exc, GigaChatException):
-        return exc
-    chain = linked(exc)
-    for item in chain:
-        for name in ("request", "response"):
-            if getattr(item, name, None) is not None:
-                setattr(item, name, None)
-    error: GigaChatException
-    if fault == "tls":
-        error = TLSError(explain(chain, host_of(url), roots))
-    else:
-        what = WHAT_HAPPENED.get(str(fault), "the request failed").format(read=note.read)
-        system = next((i.strerror for i in reversed(chain) if isinstance(i, OSError) and i.strerror), None)
-        tunnel = next((str(i) for i in chain if "Tunnel connection failed" in str(i) and not i.__cause__), "")
-        why = tunnel[tunnel.find("Tunnel") :].split("'")[0] if tunnel else system or type(exc).__name__
-        through = " through the proxy " + proxy.rpartition("://")[2].rpartition("@")[2] if proxy else ""
-        timeout = fault in ("connect timeout", "read timeout", "deadline")
-        cls = RequestTimeout if timeout else TransportError
-        error = cls(f"{urlsplit(url).netloc}{through}: {what} ({why})")
-    error.__cause__ = exc
-    return error
-
-
 # ------------------------------------------------------------------------------------------------------------- Client
 
-A = TypeVar("A", bound=Answer)
-T = TypeVar("T", bound=Union[Answer, TokensCounts])
 
 _clients: WeakSet[GigaChat] = WeakSet()
 
@@ -728,12 +597,15 @@ class GigaChat:
     """A client of the GigaChat API.
 
     Settings come from the arguments, from ``GIGACHAT_*`` variables and from ``.env`` (see ``load_config``). One client
-    serves any number of threads; it can be pickled, and it survives a fork. Every method also takes ``headers=``,
+    serves any number of threads; it can be pickled, and it survives a fork. Every endpoint also takes ``headers=``,
     ``timeout=`` (seconds, or a pair for connecting and for each wait) and ``deadline=`` (seconds for the whole call).
     """
 
     def __init__(self, **settings: Unpack[Settings]) -> None:
-        self.config: dict[str, Any] = load_config(**settings)
+        try:
+            self.config: dict[str, Any] = load_config(**settings)
+        finally:
+            settings.clear()  # type: ignore[attr-defined] # a crash report shows the locals of frames
         self._start(None)
 
     def _start(self, token: Token | None) -> None:
@@ -788,21 +660,24 @@ class GigaChat:
         if token is None:
             return None
         expires = None if token.expires_at is None else int(token.expires_at * 1000)
-        answer = AccessToken(access_token=str(token.value), expires_at=expires)
-        answer.x_headers = token.x_headers
-        return answer
+        return with_headers(AccessToken(access_token=str(token.value), expires_at=expires), token.x_headers)
 
     def _post(self, url: str, until: float | None, body: bytes, headers: Mapping[str, str], each: Any = None) -> Token:
         reply = self._transport.send(Call("POST", url, body, headers=headers, each=each, until=until))
+        token = self._token_of(reply)
+        response = reply.response
+        del reply  # it holds the body, and a crash report shows the locals of frames
+        if token is None:
+            raise response_error(url, response.status_code, b"", response.headers, "the answer holds no access token")
+        return token._replace(x_headers=x_headers(response))
+
+    def _token_of(self, reply: Reply) -> Token | None:
+        date, buffer = reply.response.headers.get("Date"), self.config["token_expiry_buffer_ms"] / 1000
         try:
             data = decode_json(reply.data.decode("utf-8"))
-            date = reply.response.headers.get("Date")
-            buffer = self.config["token_expiry_buffer_ms"] / 1000
-            token = new_token(data, date, time.time(), time.monotonic(), buffer)
+            return new_token(data, date, time.time(), time.monotonic(), buffer)
         except (ValueError, AttributeError, RecursionError):
-            what = "the answer holds no access token"  # and is not shown, for it may hold half of one
-            raise response_error(url, reply.response.status_code, b"", reply.response.headers, what) from None
-        return token._replace(x_headers=x_headers(reply.response))
+            return None
 
     # Endpoints: each is one Call and one type
 
@@ -855,9 +730,7 @@ class GigaChat:
             raise response_error(
                 reply.url, reply.response.status_code, reply.data[:ERROR_LIMIT], reply.response.headers, what
             )
-        answer = kind(value)
-        answer.x_headers = x_headers(reply.response)
-        return answer
+        return with_headers(kind(value), x_headers(reply.response))
 
     def _send(self, call: Call, options: Options) -> Reply:
         unknown = set(options) - {"headers", "timeout", "deadline"}

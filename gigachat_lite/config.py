@@ -122,7 +122,7 @@ class Layer(NamedTuple):
 
 
 def load_config(
-    env_file: None | bool | str | os.PathLike[str] = None,
+    env_file: bool | str | os.PathLike[str] | None = None,
     environ: Mapping[str, str] | None = None,
     **given: Any,
 ) -> dict[str, Any]:
@@ -136,6 +136,7 @@ def load_config(
     for key in given:
         if key not in DEFAULTS:
             raise TypeError(f"no such setting: {key!r}{did_you_mean(key, DEFAULTS)}")
+    given = {key: _veiled(key, value) for key, value in given.items()}
     layers = [
         Layer("argument %s", {key: value for key, value in given.items() if value is not None and value != ""}),
         _layer("environment variable %s", os.environ if environ is None else environ, "the environment"),
@@ -155,12 +156,17 @@ def load_config(
     return config
 
 
+def _veiled(key: str, value: Any) -> Any:
+    return Secret(value) if key in SECRETS and isinstance(value, str) else value
+
+
 def coerce(key: str, value: Any, where: str) -> Any:
     """Give a setting its type, or say what is wrong with it and where it came from."""
     try:
         return COERCE[key](value)
     except (TypeError, ValueError) as exc:
-        raise ConfigurationError(f"{where}: {exc}") from None
+        what = str(exc)
+    raise ConfigurationError(f"{where}: {what}")  # here, so that no frame that held a refused secret goes along
 
 
 def redact(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -202,11 +208,11 @@ def _layer(origin: str, environ: Mapping[str, str], where: str) -> Layer:
             logger.warning("%s in %s is not a setting of gigachat_lite%s", name, where, near)
             continue
         if setting == key or setting not in found:  # the setting's own name is stronger than an alias
-            found[setting], names[setting] = value, name
+            found[setting], names[setting] = _veiled(setting, value), name
     return Layer(origin, found, names)
 
 
-def _env_path(env_file: None | bool | str | os.PathLike[str]) -> str:
+def _env_path(env_file: bool | str | os.PathLike[str] | None) -> str:
     if env_file is False:
         return ""
     if env_file is not None and env_file is not True:
@@ -366,8 +372,8 @@ def _text(value: Any) -> str:
 
 
 def _secret(value: Any) -> Secret:
-    if not isinstance(value, str):
-        raise ValueError(f"a string is needed, not {type(value).__name__}")
+    if not isinstance(value, str) or len(value.encode("utf-8", "replace")) > 1024:
+        raise ValueError("a string of at most 1024 bytes is needed")
     return Secret(value)
 
 
@@ -417,7 +423,8 @@ def _url(value: Any) -> str:
         raise ValueError("this is not an address") from None
     if parts.username is not None or parts.password is not None:
         raise ValueError("a user and a password do not belong into an address: give user and password")
-    if parts.scheme not in ("http", "https") or not host or re.search(r"\s", text) or parts.query or parts.fragment:
+    usable = re.fullmatch(r"[\w.-]+|[0-9a-f:.%]+", host) and not re.search(r"\s", text)
+    if parts.scheme not in ("http", "https") or not usable or parts.query or parts.fragment:
         raise ValueError("an address such as https://api.giga.chat/v1 is needed")
     path = parts.path.rstrip("/")
     netloc = f"[{host}]" if ":" in host else host

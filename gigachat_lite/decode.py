@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Mapping, No
 import requests
 
 from .adapters import Try
-from .exceptions import ERROR_LIMIT, GigaChatException, StreamError, TLSError, TransportError, excerpt, response_error
-from .models import ChatCompletion, ChatCompletionChunk, Usage
+from .exceptions import GigaChatException, StreamError, TLSError, TransportError, excerpt
+from .faults import ERROR_LIMIT, response_error
+from .models import ChatCompletion, ChatCompletionChunk, Usage, with_headers
 
 if TYPE_CHECKING:
     from .client import Reply
@@ -75,9 +76,11 @@ def iter_sse(lines: Iterable[bytes], limit: int = EVENT_LIMIT) -> Iterator[tuple
                 yield name, b"\n".join(data).decode("utf-8")
             name, data, size = "message", [], 0
             continue
-        field, _, value = line.partition(b":")
-        if value[:1] == b" ":
-            value = value[1:]
+        if line[:6] == b"data: ":
+            field, value = b"data", line[6:]
+        else:
+            field, _, value = line.partition(b":")
+            value = value[1:] if value[:1] == b" " else value
         if field == b"data":
             if not data and value.strip() == b"[DONE]":
                 yield name, "[DONE]"
@@ -118,31 +121,45 @@ class Assembly:
     def __init__(self) -> None:
         self._top: dict[str, Any] = {}
         self._choices: dict[int, dict[str, Any]] = {}
-        self._texts: dict[tuple[int, str], list[str]] = {}
+        self._texts: dict[int, dict[str, list[str]]] = {}
 
     def add(self, chunk: Mapping[str, Any]) -> None:
         """Add one event; what is not of the documented form is left out, never fatal."""
+        usage = self._top.get("usage")
         self._top.update(chunk)
+        if usage is not None and self._top.get("usage") is None:
+            self._top["usage"] = usage
         choices = chunk.get("choices")
-        for choice in choices if isinstance(choices, list) else ():
-            if not isinstance(choice, dict):
-                continue
-            index = choice.get("index")
-            index = index if isinstance(index, int) else 0
-            whole = self._choices.setdefault(index, {"message": {}, "index": index})
-            if choice.get("finish_reason"):
-                whole["finish_reason"] = choice["finish_reason"]
-            delta = choice.get("delta")
-            if isinstance(delta, dict) and delta.get("role") != "function_in_progress":
-                for key, value in delta.items():
-                    if key in ("content", "reasoning_content") and isinstance(value, str):
-                        self._texts.setdefault((index, key), []).append(value)
-                    elif value is not None:
-                        whole["message"][key] = value
+        if isinstance(choices, list):
+            for choice in choices:
+                if isinstance(choice, dict):
+                    self._add_choice(choice)
+
+    def _add_choice(self, choice: dict[str, Any]) -> None:
+        index = choice.get("index")
+        if not isinstance(index, int):
+            index = 0
+        whole = self._choices.get(index)
+        if whole is None:
+            whole = self._choices[index] = {"message": {}, "index": index}
+            self._texts[index] = {"content": [], "reasoning_content": []}
+        if choice.get("finish_reason"):
+            whole["finish_reason"] = choice["finish_reason"]
+        delta = choice.get("delta")
+        if not isinstance(delta, dict) or delta.get("role") == "function_in_progress":
+            return
+        texts = self._texts[index]
+        for key, value in delta.items():
+            if key not in texts:
+                if value is not None:
+                    whole["message"][key] = value
+            elif isinstance(value, str):
+                texts[key].append(value)
 
     def text(self, index: int = 0, key: str = "content") -> str:
         """Join what has come of a choice's text."""
-        return "".join(self._texts.get((index, key), ()))
+        texts = self._texts.get(index)
+        return "".join(texts[key]) if texts else ""
 
     def get(self, key: str) -> Any:
         """Get what the events said beside the choices."""
@@ -158,7 +175,7 @@ class Assembly:
         choices = []
         for index, choice in sorted(self._choices.items()):
             message = {"content": self.text(index), **choice["message"]}
-            if (index, "reasoning_content") in self._texts:
+            if self._texts[index]["reasoning_content"]:
                 message["reasoning_content"] = self.text(index, "reasoning_content")
             choices.append({**choice, "message": message})
         return {**self._top, "choices": choices}
@@ -183,6 +200,7 @@ class Stream:
         self._assembly = Assembly()
         self._reader: int | None = None
         self._open = True
+        self._closing = False
         self._error: GigaChatException | None = None
         self.completion: ChatCompletion | None = None
 
@@ -190,28 +208,36 @@ class Stream:
         return self
 
     def __next__(self) -> ChatCompletionChunk:
+        if self._reader is not None:
+            raise StreamError("another thread is reading this stream")
         if not self._open:
             self._after_the_end()
         self._reader = threading.get_ident()
         try:
-            for name, data in self._events:
-                if data == "[DONE]":
-                    break
-                chunk = self._decode(name, data)
-                if chunk is not None:
-                    return chunk
-            else:
-                raise StreamError("the stream ended before its [DONE]")
+            return self._advance()
+        except StopIteration:
+            raise
         except Exception as exc:
             self._fail(exc)
         except BaseException:
-            self._reader = None
-            self.close()
+            self._shut(self._body.close)
             raise
         finally:
             self._reader = None
-        self._complete()
-        raise StopIteration
+
+    def _advance(self) -> ChatCompletionChunk:
+        for name, data in self._events:
+            if self._closing:
+                break
+            if data == "[DONE]":
+                self._complete()
+                raise StopIteration
+            chunk = self._decode(name, data)
+            if chunk is not None:
+                return chunk
+        raise StreamError(
+            "the stream was closed before its end" if self._closing else "the stream ended before its [DONE]"
+        )
 
     def __enter__(self) -> Stream:
         return self
@@ -244,7 +270,8 @@ class Stream:
 
     def close(self) -> None:
         """End the stream and free its place; a reader in another thread gets its error at once."""
-        if self._reader not in (None, threading.get_ident()):
+        if self._reader is not None:  # reading now: in another thread, or below the signal handler that closes
+            self._closing = True
             self._reply.note.cut()
         elif self._open:
             self._shut(self._body.close)
@@ -262,15 +289,13 @@ class Stream:
             if known and data.strip():
                 raise StreamError("an event of the stream is no JSON object")
             return None
-        if "choices" not in value:
+        if not value.get("choices") or not known or name == "error":
             if name == "error" or (known and ("status" in value or "message" in value)):
                 self._raise_event(value, data)
-            if not known:
+            if "choices" not in value and not known:
                 return None
         self._assembly.add(value)
-        chunk = ChatCompletionChunk(value)
-        chunk.x_headers = self.x_headers
-        return chunk
+        return with_headers(ChatCompletionChunk(value), self.x_headers)
 
     def _raise_event(self, value: dict[str, Any], data: str) -> NoReturn:
         status = value.get("status")
@@ -279,8 +304,7 @@ class Stream:
         raise StreamError("the service ended the stream: %s" % (value.get("message") or "without a reason"))
 
     def _complete(self) -> None:
-        self.completion = ChatCompletion(self._assembly.whole())
-        self.completion.x_headers = self.x_headers
+        self.completion = with_headers(ChatCompletion(self._assembly.whole()), self.x_headers)
         self._shut(self._body.finish)
 
     def _fail(self, exc: Exception) -> NoReturn:

@@ -30,12 +30,6 @@ import json
 import re
 from typing import Any, Mapping
 
-ERROR_LIMIT = 64 << 10  # bytes that are read and kept of an error's body
-SCOPES = (
-    "GIGACHAT_API_PERS (private persons), GIGACHAT_API_B2B (companies, prepaid), "
-    "GIGACHAT_API_CORP (companies, pay as you go)"
-)
-
 
 class GigaChatException(Exception):
     """The root of everything that this package raises on purpose."""
@@ -121,11 +115,13 @@ class ResponseError(GigaChatException):
         said = self.body if isinstance(self.body, dict) else {}
         self.message: str = message or str(said.get("message") or "") or excerpt(content)
         self.code: Any = said.get("code")
-        self.request_id: str | None = self.headers.get("x-request-id") or self.headers.get("X-Request-Id")
-        self.hint: str = hint_for(status_code, self.code, self.message, self.url)
+        ids = [value for name, value in self.headers.items() if name.lower() == "x-request-id"]
+        self.request_id: str | None = ids[0] if ids else None
+        self.hint = ""
 
     def __str__(self) -> str:
-        what = "{} {}".format(self.status_code, self.message or "without a body")
+        message = "".join(letter if letter.isprintable() else " " for letter in self.message[:500])
+        what = "{} {}".format(self.status_code, message or "without a body")
         where = ["from " + self.url]
         if self.code is not None:
             where.append(f"code {self.code}")
@@ -169,59 +165,6 @@ class RateLimitError(ResponseError):
 
 class ServerError(ResponseError):
     """5xx: the service or its gateway failed."""
-
-
-BY_STATUS: dict[int, type[ResponseError]] = {
-    400: BadRequestError,
-    401: AuthenticationError,
-    402: PaymentRequiredError,
-    403: ForbiddenError,
-    404: NotFoundError,
-    413: RequestEntityTooLargeError,
-    422: UnprocessableEntityError,
-    429: RateLimitError,
-}
-
-# What people really meet: OAuth's own codes (up to 99), and the statuses of all other answers.
-HINTS: dict[int, str] = {
-    1: f"The scope is misspelt: it is one of {SCOPES}.",
-    4: "credentials is the authorization key of the cabinet, base64 of client_id:client_secret: copy it whole.",
-    5: f"No scope was sent: give one of {SCOPES}.",
-    6: "The authorization key is not known: copy it again from the cabinet, or make a new one there.",
-    7: f"The key belongs to another scope: set GIGACHAT_SCOPE (scope=) to one of {SCOPES}.",
-    401: "Check credentials (GIGACHAT_CREDENTIALS), or give a newer access_token.",
-    402: "The tokens of this model are used up: buy more, or name another model (GIGACHAT_MODEL).",
-    403: "The account's contract does not cover this call, or the address serves something else.",
-    404: "Check base_url (GIGACHAT_BASE_URL) and the id.",
-    413: "The prompt is larger than the model's context: shorten it or its history.",
-    422: "The message says which field is wrong.",
-    429: "A private person's key allows one request at a time, a company's ten: see max_connections, or repeat later.",
-}
-
-
-def hint_for(status: int, code: Any, message: str, url: str = "") -> str:
-    """Say what to do about an answer.
-
-    >>> hint_for(400, 7, "scope from db not fully includes consumed scope").split(":")[0]
-    'The key belongs to another scope'
-    """
-    if isinstance(code, int) and code < 100 and code in HINTS:
-        return HINTS[code]
-    if status == 403 and message.startswith("Access to file"):
-        return "A file is readable only with the X-Client-ID that it was made with (client_id_cvar)."
-    if 300 <= status < 400:
-        return "Redirects are not followed, for they would carry the token along: check base_url (GIGACHAT_BASE_URL)."
-    if status in (403, 404) and "//gigachat.devices.sberbank.ru" in url:
-        return HINTS[status] + " Newer models are only on GIGACHAT_BASE_URL=https://api.giga.chat/v1."
-    return HINTS.get(status, "The service failed: repeat later." if status >= 500 else "")
-
-
-def response_error(
-    url: str, status: int, content: bytes, headers: Mapping[str, str], message: str | None = None
-) -> ResponseError:
-    """Make the error of the class that belongs to a status."""
-    cls = BY_STATUS.get(status, ServerError if status >= 500 else ResponseError)
-    return cls(url, status, content, headers, message)
 
 
 def decoded(content: bytes) -> Any:

@@ -8,6 +8,7 @@ A field that a dict's own method hides (``items``, ``keys``, ``get`` …) is rea
 from __future__ import annotations
 
 import json
+import re
 from enum import Enum
 from typing import (
     TYPE_CHECKING,
@@ -52,16 +53,11 @@ class Obj(_Dict):
         cls._fields = frozenset(name for name in names if not name.startswith("_"))
 
     def __getattr__(self, name: str) -> Any:
-        key = self._key(name)
         try:
-            value = self[key]
+            value = self[name]
         except KeyError:
-            if key in self._fields:
-                return None
-            have = ", ".join(map(str, self)) or "none"
-            raise AttributeError(f"{type(self).__name__} has no field {name!r}; it has: {have}") from None
-        kind = self._nested.get(key) or (None if key in self._fields else Obj)
-        return value if kind is None else self._wrap(key, value, kind)
+            return self._absent(name)
+        return self._wrap(name, value) if type(value) in (dict, list) else value
 
     def __setattr__(self, name: str, value: Any) -> None:
         self[self._key(name)] = value
@@ -82,10 +78,24 @@ class Obj(_Dict):
     def _key(self, name: str) -> str:
         return name.rstrip("_") if name.endswith("_") and name not in self and not name.startswith("__") else name
 
-    def _wrap(self, key: str, value: Any, kind: type[Obj]) -> Any:
+    def _absent(self, name: str) -> Any:
+        key = self._key(name)
+        if key in self:
+            return getattr(self, key)
+        if key in self._fields:
+            return None
+        have = ", ".join(map(str, self)) or "none"
+        raise AttributeError(f"{type(self).__name__} has no field {name!r}; it has: {have}")
+
+    def _wrap(self, key: str, value: Any) -> Any:
+        kind = self._nested.get(key)
+        if kind is None:
+            if key in self._fields:
+                return value
+            kind = Obj
         if type(value) is dict:
             value = self[key] = kind(value)
-        elif type(value) is list:
+        else:
             for i, item in enumerate(value):
                 if type(item) is dict:
                     value[i] = kind(item)
@@ -112,6 +122,13 @@ class Answer(Obj):
 
 
 A = TypeVar("A", bound=Answer)
+T = TypeVar("T", bound="Union[Answer, TokensCounts]")
+
+
+def with_headers(answer: T, headers: dict[str, str | None] | None) -> T:
+    """Give an answer its ids, past the attributes that are keys."""
+    object.__setattr__(answer, "x_headers", headers)
+    return answer
 
 
 class MessagesRole(str, Enum):
@@ -202,7 +219,7 @@ class Chat(Obj):
     max_tokens: int | None
     repetition_penalty: float | None
     update_interval: float | None
-    function_call: None | str | FunctionCall | dict[str, Any]
+    function_call: str | FunctionCall | dict[str, Any] | None
     functions: list[Function] | None
     function_ranker: dict[str, Any] | None
     response_format: dict[str, Any] | None
@@ -258,7 +275,7 @@ class MessagesChunk(Obj):
 
     __slots__ = ()
     _nested = {"function_call": FunctionCall}
-    role: None | MessagesRole | str
+    role: MessagesRole | str | None
     content: str | None
     reasoning_content: str | None
     function_call: FunctionCall | None
@@ -453,6 +470,6 @@ def path_id(value: str, name: str) -> str:
     >>> path_id("GigaChat:1/../x", "model")
     'GigaChat%3A1%2F..%2Fx'
     """
-    if not isinstance(value, str) or value.strip() in ("", ".", ".."):
+    if not isinstance(value, str) or value.strip() in ("", ".", "..") or re.search("[\ud800-\udfff]", value):
         raise ValueError(f"{name}: an id is needed")
-    return quote(value, safe="", errors="replace")
+    return quote(value, safe="")

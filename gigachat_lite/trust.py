@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pkgutil
+import re
 import ssl
 import threading
 from typing import Any, Mapping
@@ -111,6 +112,8 @@ def load_bundle(context: ssl.SSLContext, path: str, origin: str) -> None:
     """Trust the certificates of a file (PEM or DER, told apart by content) or of a folder in OpenSSL's form."""
     try:
         if os.path.isdir(path):
+            if not any(re.fullmatch(r"[0-9a-f]{8}\.\d+", name) for name in os.listdir(path)):
+                raise ConfigurationError(f"{origin}: {path} has no hashed names: run openssl rehash, or give one file")
             context.load_verify_locations(capath=path)
             return
         with open(path, "rb") as file:
@@ -132,7 +135,7 @@ def load_client_cert(context: ssl.SSLContext, config: Mapping[str, Any]) -> None
         context.load_cert_chain(cert, key, password=password or (lambda: ""))
     except ssl.SSLError as exc:
         where = "cert_file {}{}".format(cert, " with key_file " + key if key else "")
-        if exc.reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"):
+        if exc.reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"):
             what = "the key does not belong to the certificate"
         elif b"ENCRYPTED" in _content(key or cert):
             what = "key_file_password is wrong" if password else "the key is encrypted: give key_file_password"
@@ -164,8 +167,8 @@ def explain(chain: list[BaseException], host: str, roots: list[str]) -> str:
     """Say in one line why a connection could not be made secure, and which line mends it."""
     code = verify_code(chain)
     error = next((exc for exc in chain if isinstance(exc, ssl.SSLError)), None)
-    why = getattr(error, "verify_message", "") or getattr(error, "reason", None) or str(chain[0])
-    words = str(why).replace("_", " ").lower().rstrip(".")
+    why = getattr(error, "verify_message", "") or getattr(error, "reason", None) or str(error or chain[-1])
+    words = re.sub(r"^\[.*?\] | \(_ssl.*$", "", str(why)).replace("_", " ").lower().rstrip(".")
     if code in UNKNOWN_ISSUER and roots == [CALLERS_OWN]:
         mend = "load the missing root into the ssl_context"
     elif code in UNKNOWN_ISSUER:

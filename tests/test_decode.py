@@ -10,12 +10,13 @@ import itertools
 import sys
 
 import pytest
-from servers import STREAM_BODY, STREAM_TEXTS
 
 from gigachat_lite import StreamError, decode
 from gigachat_lite.decode import EVENT_LIMIT, decode_json, iter_lines, iter_sse
+from servers import STREAM_BODY, STREAM_TEXTS
 
 MARK = b"\xef\xbb\xbf"
+NO_ENDS = "\u2028|\u2029|\x85|\x0b|\x0c|\x1c|\x1d|\x1e|\x00".encode()  # where text would be split, and bytes are not
 # Every kind of line end, a mark, letters of two and three bytes, comments, names and an event in several lines.
 MIXED = MARK + (
     b"data: \xd0\x96\r\ndata:2\r\r\nevent: a\n: c\n\rdata\n\nid: 7\rretry: 1\ndata:  \xe2\x80\xa8\xc2\x85\n"
@@ -64,7 +65,7 @@ def one_event(data):
         (b"\n\r", [b"", b""]),
         (b"\r\r\n\n", [b"", b"", b""]),
         (b"a\n\r\nb\r\n\rc", [b"a", b"", b"b", b"", b"c"]),
-        ("\u2028|\u2029|\x85|\x0b|\x0c|\x1c|\x1d|\x1e|\x00".encode(), ["\u2028|\u2029|\x85|\x0b|\x0c|\x1c|\x1d|\x1e|\x00".encode()]),
+        (NO_ENDS, [NO_ENDS]),
         (b"\x85\n\xa8", [b"\x85", b"\xa8"]),
         (MARK + b"a\n" + MARK, [MARK + b"a", MARK]),
         (MIXED, MIXED_LINES),
@@ -183,8 +184,8 @@ def test_letters_that_look_like_line_ends_or_like_nothing_stay_inside_json(lette
 
 
 def test_bytes_that_are_no_utf_8_are_an_error_and_not_a_replacement():
-    for stream in (b"data: 1\n\ndata: \xff\n\n", b"data: 1\n\ndata: \xd0\ndata: \x96\n\n", b"data: 1\n\nevent: \xff\n\n"):
-        events = iter_sse(iter_lines([stream]))
+    for wrong in (b"data: \xff\n\n", b"data: \xd0\ndata: \x96\n\n", b"event: \xff\n\n"):
+        events = iter_sse(iter_lines([b"data: 1\n\n", wrong]))
         assert next(events) == ("message", "1")
         with pytest.raises((UnicodeDecodeError, StreamError)):
             next(events)

@@ -8,14 +8,16 @@ import json
 import logging
 import pathlib
 import pickle
+import socket
 import ssl
 import traceback
 import urllib.parse
 import warnings
 
-import gigachat_lite
 import pytest
 import requests
+
+import gigachat_lite
 from gigachat_lite import (
     AuthenticationError,
     BadRequestError,
@@ -39,7 +41,7 @@ from gigachat_lite import (
     TransportError,
     UnprocessableEntityError,
 )
-from gigachat_lite.exceptions import response_error
+from gigachat_lite.faults import response_error
 from servers import CHAT_BODY, CHAT_TEXT, STREAM_BODY, STREAM_TEXT, drop, never, raw, refused, reply, sse
 
 with warnings.catch_warnings():
@@ -98,7 +100,8 @@ def test_the_tree_of_classes():
         ResponseError: GigaChatException, ConfigurationError: ValueError, ModelNotSpecifiedError: ConfigurationError,
         TransportError: ConnectionError, TLSError: TransportError, StreamError: TransportError,
         RequestTimeout: TimeoutError, LengthFinishReasonError: GigaChatException, ContentFilterError: GigaChatException}
-    assert all(issubclass(kind, parent) for kind, parent in parents.items()) and issubclass(RequestTimeout, TransportError)
+    assert all(issubclass(kind, parent) for kind, parent in parents.items())
+    assert issubclass(RequestTimeout, TransportError)
     kinds = [getattr(gigachat_lite, name) for name in gigachat_lite.__all__]
     kinds = [kind for kind in kinds if inspect.isclass(kind) and issubclass(kind, BaseException)]
     assert len(kinds) == 19 and all(issubclass(kind, GigaChatException) and kind.__doc__ for kind in kinds)
@@ -140,6 +143,15 @@ def test_the_text_is_one_short_readable_line(status, content, words):
     assert words in str(error) and len(str(error).splitlines()) == 1 and "r-77" in str(error) and URL in str(error)
     assert len(str(error)) < 1000 and "\\u" not in str(error) and "b'" not in str(error)
     assert all(letter.isprintable() for letter in str(error))
+
+
+def test_the_request_id_cannot_forge_or_colour_a_line(api, caplog):
+    caplog.set_level(logging.DEBUG, "gigachat_lite")
+    head = b"HTTP/1.1 500 x\r\nX-Request-Id: abc\r\n  forged \x1b[31m\r\nContent-Length: 0\r\n\r\n"
+    with pytest.raises(ServerError, match="abc") as caught:
+        client_of(api(raw(head, "keep"))).chat("x")
+    lines = [record.getMessage() for record in caplog.records]
+    assert all(text.isprintable() for text in [str(caught.value), *lines]) and "abc" in lines[0]
 
 
 HINTS = [
@@ -188,7 +200,8 @@ def test_only_the_classic_host_hints_at_the_new_one(host, hinted, status):
 
 
 @pytest.mark.parametrize("header, wanted", [
-    ("5", 5.0), ("0", 0.0), ("86400", 86400.0), ("soon", None), ("inf", None), ("nan", None), ("-1", None), (None, None),
+    ("5", 5.0), ("0", 0.0), ("86400", 86400.0), ("soon", None), ("inf", None), ("nan", None), ("-1", None),
+    (None, None),
     ("Wed, 21 Oct 2015 07:28:05 GMT", 5.0), ("Wed, 21 Oct 2015 07:27:00 GMT", 0.0), ("٥", None), ("1e3", None)])
 def test_the_wish_of_a_429_is_in_the_error(header, wanted, api):
     headers = {"Retry-After": header and header.encode().decode("latin-1"), "Date": "Wed, 21 Oct 2015 07:28:00 GMT"}
@@ -208,19 +221,20 @@ def test_a_long_error_body_is_kept_to_64_kib(api):
 
 
 def fields_of(error):
-    return {**vars(error), "args": error.args, "text": str(error), "partial": error.partial, "class": type(error),
-            "errno": getattr(error, "errno", None)}
+    return {**vars(error), "args": error.args, "text": str(error), "partial": error.partial, "class": type(error)}
 
 
 SAMPLES = [
-    GigaChatException("x"), ConfigurationError("argument timeout: soon"), ModelNotSpecifiedError("m"), TransportError("t"),
-    TLSError("t"), RequestTimeout("r"), StreamError("s"), LengthFinishReasonError({"a": 1}), ContentFilterError({"b": 2}),
-    *[kind(URL, status, '{"message":"ж","code":7}'.encode(), {"x-request-id": "r"}) for status, kind in CLASSES.items()],
+    GigaChatException("x"), ConfigurationError("argument timeout: soon"), ModelNotSpecifiedError("m"),
+    TransportError("t"), TLSError("t"), RequestTimeout("r"), StreamError("s"), LengthFinishReasonError({"a": 1}),
+    ContentFilterError({"b": 2}), TransportError(5, "two arguments"),
+    *[kind(URL, status, '{"message":"ж","code":7}'.encode(), {"x-request-id": "r"})
+      for status, kind in CLASSES.items()],
     response_error(URL, 200, b"<html>", {}, "the answer is not JSON"),
 ]
 
 
-@pytest.mark.parametrize("error", SAMPLES, ids=lambda error: f"{type(error).__name__}{getattr(error, 'status_code', '')}")
+@pytest.mark.parametrize("error", SAMPLES, ids=lambda error: type(error).__name__)
 def test_errors_come_back_equal_from_copies(error):
     error = copy.copy(error)
     error.partial, error.note = "Раз два", {"own": 1}
@@ -300,8 +314,8 @@ def test_a_refused_connection_is_ours():
 def test_an_unknown_name_is_ours(resolve):
     resolve()
     trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    for host in ("gone.example", "имя.рф", "a" * 64 + ".example", "-.-", "xn--", "a..b", "%00", "1.2.3.4.5", "*.x", "x_y",
-                 "a\\b", "a\u3002b", "\u3002", "é.example", "."):
+    for host in ("gone.example", "имя.рф", "a" * 64 + ".example", "-.-", "xn--", "a..b", "%00", "1.2.3.4.5", "*.x",
+                 "x_y", "a\\b", "a\u3002b", "\u3002", "é.example", "."):
         with pytest.raises((TransportError, ConfigurationError)) as caught:
             GigaChat(base_url=f"https://{host}/v1", access_token="t", env_file=False, environ={}, trust_env=False,
                      max_retries=0, ssl_context=trust).get_models()
@@ -322,8 +336,8 @@ def test_a_tls_failure_names_host_roots_and_the_line_that_mends_it(context, word
 def test_a_missing_national_root_is_explained(server, certs, resolve):
     resolve("api.giga.chat")
     running = server(reply(body=CHAT_BODY), context=certs.context("names"))
-    giga = GigaChat(base_url=running.at("api.giga.chat") + "/v1", access_token="t", model="m", env_file=False, environ={},
-                    trust_env=False)
+    giga = GigaChat(base_url=running.at("api.giga.chat") + "/v1", access_token="t", model="m", env_file=False,
+                    environ={}, trust_env=False)
     with pytest.raises(TLSError, match=r"api\.giga\.chat.*Russian Trusted Root.*GIGACHAT_CA_BUNDLE_FILE"):
         giga.chat("x")
 
@@ -353,6 +367,51 @@ def test_an_unusable_proxy_of_the_environment_is_ours(address, monkeypatch, reso
                         timeout=(1, 1))
         giga.chat("x")
     assert len(str(caught.value).splitlines()) == 1
+
+
+def own_error(kind):
+    """Raise what a caller's own code may be handling when it asks us."""
+    if kind is requests.ConnectionError:
+        with refused() as port:
+            requests.get(f"http://127.0.0.1:{port}/")
+    raise kind("own")
+
+
+@pytest.mark.parametrize("kind", [
+    socket.gaierror, socket.timeout, ssl.SSLError, requests.ConnectionError, requests.ConnectTimeout, KeyError])
+@pytest.mark.parametrize("name", ["dropped", "cut body", "cut stream"])
+def test_what_the_caller_is_handling_is_no_part_of_a_failure(kind, name, api):
+    answer, method, _, _ = FAULTS[name]
+    running = api(answer)
+    giga = client_of(running, max_retries=2, retry_backoff_factor=0)
+    ask = giga.chat if method == "chat" else lambda text: list(giga.stream(text))
+    texts = []
+    with pytest.raises(TransportError) as caught:
+        ask("x")
+    texts.append(str(caught.value))
+    try:
+        own_error(kind)
+    except (OSError, KeyError):
+        with pytest.raises(TransportError) as caught:
+            ask("x")
+        texts.append(str(caught.value))
+    assert len(running.calls) == 2 and texts[0] == texts[1] and type(caught.value) is FAULTS[name][2]
+
+
+def test_what_the_caller_is_handling_stays_as_it_was(api):
+    giga, response = client_of(api(drop("fin"))), requests.Response()
+
+    def fail_with_a_local():
+        local_of_the_caller = "kept"
+        raise requests.HTTPError(local_of_the_caller, response=response)
+
+    try:
+        fail_with_a_local()
+    except requests.HTTPError as own:
+        with pytest.raises(TransportError):
+            giga.chat("x")
+        assert own.response is response
+        assert own.__traceback__.tb_next.tb_frame.f_locals["local_of_the_caller"] == "kept"
 
 
 # ---- No secret of a failed call
@@ -394,7 +453,7 @@ PACKAGE = pathlib.Path(gigachat_lite.__file__).parent
 THIRD = ("requests", "urllib3")
 
 
-def fail(running, way="key", **more):
+def fail(running, way="key", stream=False, **more):
     settings = {
         "key": {"credentials": SECRETS["key"]},
         "pair": {"client_id": "c1d2e3f4-0000-4000-8000-000000000001", "client_secret": "s3cr3t-0f-the-key"},
@@ -403,7 +462,7 @@ def fail(running, way="key", **more):
     }[way]
     giga = client_of(running, **settings, **more)
     with pytest.raises(GigaChatException) as caught:
-        list(giga.stream("x")) if more.pop("stream", False) else giga.chat("x")
+        list(giga.stream("x")) if stream else giga.chat("x")
     return caught.value
 
 
@@ -437,7 +496,7 @@ def fail_leaky(name, host, way, api):
             return fail(running, way, **url)
     if host == "auth":
         return fail(api(reply(body=CHAT_BODY), oauth=answer), way, timeout=(5, 0.1))
-    return fail(api(answer, oauth=token_reply()), way, timeout=(5, 0.1))
+    return fail(api(answer, oauth=token_reply()), way, way == "token", timeout=(5, 0.1))
 
 
 @pytest.mark.parametrize("host, way", [
@@ -455,8 +514,25 @@ def test_no_secret_is_in_what_a_log_shows_nor_in_the_locals_of_frames(name, host
                 if set(THIRD) & set(file.parts) and leaks(text)]
 
 
+@pytest.mark.parametrize("layer", ["argument", "environment", "dotenv"])
+def test_a_refused_secret_is_not_in_the_locals_of_our_frames(layer, tmp_path):
+    given = {"environ": {}, "env_file": False}
+    if layer == "argument":
+        given["credentials"] = SECRETS["token"] + ".x.y"
+    elif layer == "environment":
+        given["environ"] = {"GIGACHAT_CREDENTIALS": SECRETS["token"] + ".x.y"}
+    else:
+        given["env_file"] = tmp_path / "x.env"
+        given["env_file"].write_text("GIGACHAT_CREDENTIALS=" + SECRETS["token"] + ".x.y")
+    with pytest.raises(ConfigurationError) as caught:
+        GigaChat(**given)
+    assert not [(file.name, function, variable) for file, function, variable, text in frames_of(caught.value)
+                if PACKAGE in file.parents and leaks(text) and variable != "environ"]
+
+
 @pytest.mark.parametrize("way", ["environment", "argument"])
-@pytest.mark.parametrize("answer", [reply(407, headers={"Proxy-Authenticate": "Basic"}), drop("fin")], ids=["407", "dropped"])
+@pytest.mark.parametrize("answer", [
+    reply(407, headers={"Proxy-Authenticate": "Basic"}), drop("fin")], ids=["407", "dropped"])
 def test_no_password_of_a_proxy_is_shown(way, answer, server, proxy, certs, monkeypatch, caplog):
     caplog.set_level(logging.DEBUG)
     running, running_proxy = server(reply(body=CHAT_BODY), context=certs.context()), proxy(refuse=answer)
@@ -513,8 +589,8 @@ def test_causes_carry_no_request_and_no_response(api):
 # ---- Stand-ins for the network
 
 
-OFFLINE = {"base_url": "https://api.giga.chat/v1", "auth_url": "https://auth.example/oauth", "credentials": SECRETS["key"],
-           "model": "m", "env_file": False, "environ": {}, "trust_env": False, "retry_backoff_factor": 0}
+OFFLINE = {"base_url": "https://api.giga.chat/v1", "auth_url": "https://auth.example/oauth", "model": "m",
+           "credentials": SECRETS["key"], "env_file": False, "environ": {}, "trust_env": False, "max_retries": 0}
 TOKEN = {"access_token": "t-1", "expires_at": 4102444800000}
 
 
@@ -545,10 +621,10 @@ def test_requests_mock_stands_in_for_the_network():
         mock.post(URL, [
             {"content": CHAT_BODY, "headers": IDS},
             {"content": STREAM_BODY, "headers": {"Content-Type": "text/event-stream"}},
-            {"json": {"status": 429, "message": "Too many requests"}, "status_code": 429, "headers": {"Retry-After": "99"}},
+            {"json": {"status": 429, "message": "m"}, "status_code": 429, "headers": {"Retry-After": "99"}},
             {"exc": requests.exceptions.ConnectTimeout},
         ])
-        giga = GigaChat(**OFFLINE, max_retries=0)
+        giga = GigaChat(**OFFLINE)
         assert giga.chat("x").choices[0].message.content == CHAT_TEXT
         stream = giga.stream("x")
         assert len(list(stream)) == 5 and stream.text == STREAM_TEXT
@@ -576,7 +652,8 @@ def test_partial_text_hangs_on_whatever_ends_a_stream_early(api):
     events = STREAM_BODY.split(b"\n\n")
     head = b"\n\n".join(events[:2]) + b"\n\n"
     text = "".join(json.loads(event[6:].decode())["choices"][0]["delta"]["content"] for event in events[:2])
-    for rest, kind in ((b"", StreamError), (b"data: {\n\n", StreamError), (b'data: {"status":429,"message":"m"}\n\n', RateLimitError)):
+    rate_limit = b'data: {"status":429,"message":"m"}\n\n'
+    for rest, kind in ((b"", StreamError), (b"data: {\n\n", StreamError), (rate_limit, RateLimitError)):
         with pytest.raises(kind) as caught:
             list(client_of(api(sse(head + rest))).stream("x"))
         assert caught.value.partial == text

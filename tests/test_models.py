@@ -9,6 +9,7 @@ import pickle
 from types import MappingProxyType
 
 import pytest
+
 from gigachat_lite import (
     AccessToken,
     Chat,
@@ -51,7 +52,7 @@ def chat_answer():
 @pytest.mark.parametrize("kind", CLASSES)
 def test_no_declared_field_is_hidden_by_a_method(kind):
     for name in kind._fields:
-        assert name == "x_headers" or not hasattr(dict, name) and not hasattr(kind, name), name
+        assert name == "x_headers" or (not hasattr(dict, name) and not hasattr(kind, name)), name
 
 
 def test_an_answer_is_read_by_attributes_and_by_keys():
@@ -87,7 +88,7 @@ def test_equal_to_the_plain_dict_and_written_as_it(touch):
     plain, answer = json.loads(CHAT_BODY.decode()), chat_answer()
     if touch:
         assert answer.choices[0].message.content and answer.usage.total_tokens
-    assert answer == plain and plain == answer and not answer != plain
+    assert answer == plain and plain == answer and (answer != plain) is False
     assert json.dumps(answer, separators=(",", ":")).encode() == CHAT_BODY
     assert dict(answer) == plain and answer == chat_answer() and answer != {**plain, "model": "x"}
     assert isinstance(answer, dict) and len(answer) == 5 and list(answer) == list(plain)
@@ -161,7 +162,8 @@ COPIES = {
     "copy.copy": copy.copy,
     "copy()": lambda value: value.copy(),
     "copy.deepcopy": copy.deepcopy,
-    **{f"pickle {n}": lambda value, n=n: pickle.loads(pickle.dumps(value, n)) for n in range(2, pickle.HIGHEST_PROTOCOL + 1)},
+    **{f"pickle {n}": lambda value, n=n: pickle.loads(pickle.dumps(value, n))
+       for n in range(2, pickle.HIGHEST_PROTOCOL + 1)},
 }
 
 
@@ -218,7 +220,8 @@ def test_the_recorded_function_call_keeps_arguments_as_an_object():
 def test_the_recorded_stream_events_decode():
     events = [ChatCompletionChunk(json.loads(line[6:])) for line in STREAM_BODY.decode().split("\n\n")[:5]]
     assert [event.choices[0].delta.role for event in events] == ["assistant", None, None, None, None]
-    assert events[-1].usage.total_tokens == 59 and events[0].usage is None and events[4].choices[0].finish_reason == "stop"
+    assert events[-1].usage.total_tokens == 59 and events[0].usage is None
+    assert events[4].choices[0].finish_reason == "stop"
     assert events[0].object == "chat.completion" and events[1].choices[0].delta.function_call is None
 
 
@@ -248,7 +251,8 @@ def test_recorded_bodies_decode_and_stay_what_they_were(kind, text, reads):
 @pytest.fixture
 def sent(api):
     """Give a client and a function that sends a payload and returns the bytes that the server saw."""
-    running = api(lambda request, connection: sse(STREAM_BODY) if b'"stream"' in request.body else reply(body=CHAT_BODY))
+    running = api(
+        lambda request, connection: sse(STREAM_BODY) if b'"stream"' in request.body else reply(body=CHAT_BODY))
     client = GigaChat(base_url=running.base_url, access_token="t", env_file=False, environ={}, trust_env=False)
 
     def send(payload, stream=False):
@@ -299,7 +303,7 @@ EVERYTHING = {
     ],
     "function_call": {"name": "f", "partial_arguments": {"a": 1}},
     "functions": [{"name": "f", "description": "d", "parameters": {"type": "object", "properties": {}},
-                   "few_shot_examples": [{"request": "r", "params": {"a": 1}}], "return_parameters": {"type": "object"}},
+                   "few_shot_examples": [{"request": "r", "params": {"a": 1}}], "return_parameters": {"type": "o"}},
                   {"name": "text2image"}],
     "temperature": 0.5, "top_p": 0.25, "n": 2, "max_tokens": 5, "repetition_penalty": 1.5, "update_interval": 0.5,
     "response_format": {"type": "json_schema", "schema": {"type": "object"}, "strict": True},
@@ -343,7 +347,8 @@ def test_request_objects_build_the_same_as_dicts(sent):
 def test_settings_fill_what_the_caller_left_out_and_nothing_else(api):
     running = api(reply(body=CHAT_BODY))
     settings = {"model": "M", "profanity_check": True, "flags": ["a"]}
-    client = GigaChat(base_url=running.base_url, access_token="t", env_file=False, environ={}, trust_env=False, **settings)
+    client = GigaChat(
+        base_url=running.base_url, access_token="t", env_file=False, environ={}, trust_env=False, **settings)
     client.chat("x")
     client.chat({"messages": [], "model": "own", "profanity_check": None, "flags": []})
     first, second = (call.json for call in running.calls)
@@ -356,7 +361,7 @@ def test_settings_fill_what_the_caller_left_out_and_nothing_else(api):
     ({"messages": [], "max_token": 1}, "max_token", "max_tokens"),
     ({"mesages": []}, "mesages", "messages"),
     ({"messages": [], "tools": []}, "tools", None),
-    ({"messages": [{"role": "user", "content": "x", "atachments": ["i"]}]}, r"messages\[0\].*atachments", "attachments"),
+    ({"messages": [{"role": "user", "content": "", "atachments": []}]}, r"messages\[0\].*atachments", "attachments"),
     ({"messages": [{"role": "user", "contnet": "x"}]}, r"messages\[0\].*contnet", "content"),
     ([{"role": "system", "content": "x"}, {"rol": "user", "content": "x"}], r"messages\[1\].*'rol'", "role"),
     ({"messages": [], "functions": [{"name": "f", "paramters": {}}]}, r"functions\[0\].*paramters", "parameters"),
@@ -399,7 +404,8 @@ def test_a_request_that_contains_itself_is_a_type_error():
 
 
 def test_what_the_service_wrote_goes_back_as_it_came(sent):
-    message = ChatCompletion(json.loads(FUNCTION_ANSWER.replace('"role"', '"novel_field":{"x":1},"role"'))).choices[0].message
+    text = FUNCTION_ANSWER.replace('"role"', '"novel_field":{"x":1},"role"')
+    message = ChatCompletion(json.loads(text)).choices[0].message
     message.function_call.arguments["num_days"] = 3
     history = [{"role": "user", "content": "?"}, message, Messages(role="function", name="f", content="{}")]
     body = json.loads(sent(history).decode())

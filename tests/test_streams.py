@@ -9,8 +9,6 @@ import threading
 import time
 
 import pytest
-from servers import CHAT_BODY, CHAT_TEXT, STREAM_BODY, STREAM_TEXT, STREAM_TEXTS, Answer, drop, raw, reply, sse, until
-from streaming import EVENTS, FRAMINGS, ROADS, fails, held, new_client, read, roads
 
 from gigachat_lite import (
     AuthenticationError,
@@ -23,6 +21,8 @@ from gigachat_lite import (
     TransportError,
     UnprocessableEntityError,
 )
+from servers import CHAT_BODY, CHAT_TEXT, STREAM_BODY, STREAM_TEXT, STREAM_TEXTS, Answer, drop, raw, reply, sse, until
+from streaming import EVENTS, FRAMINGS, ROADS, fails, held, new_client, read, roads
 
 
 @pytest.fixture
@@ -88,10 +88,11 @@ def chunked(data):
 
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 SIZE = len(STREAM_BODY)
 CUTS = {  # what the server sends before it closes, when it was to send so many bytes of the body
-    "chunked, cut": lambda at: HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunked(STREAM_BODY)[:at],
-    "chunked, ended": lambda at: HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunked(STREAM_BODY[:at]) + b"0\r\n\r\n",
+    "chunked, cut": lambda at: CHUNKED + chunked(STREAM_BODY)[:at],
+    "chunked, ended": lambda at: CHUNKED + chunked(STREAM_BODY[:at]) + b"0\r\n\r\n",
     "close": lambda at: HEAD + b"Connection: close\r\n\r\n" + STREAM_BODY[:at],
     "length": lambda at: HEAD + b"Content-Length: %d\r\n\r\n" % SIZE + STREAM_BODY[:at],
 }
@@ -155,7 +156,7 @@ def test_whatever_follows_done_harms_nothing(open_road, framing, how):
     gate = threading.Event()
     answer = sse(EVENTS + [gate], framing, {"Content-Length": 9999} if framing == "length" else None)
     steps = answer.steps[: answer.steps.index(gate) + 1]
-    running, giga = open_road("tls", [Answer(steps, answer.head_size, how), reply(body=CHAT_BODY)])
+    _, giga = open_road("tls", [Answer(steps, answer.head_size, how), reply(body=CHAT_BODY)])
     stream = giga.stream("x")
     texts = [next(stream).choices[0].delta.content for _ in STREAM_TEXTS]
     gate.set()
@@ -170,7 +171,7 @@ def test_whatever_follows_done_harms_nothing(open_road, framing, how):
 @pytest.mark.parametrize("framing", FRAMINGS)
 def test_an_event_is_delivered_before_the_next_one_is_sent(open_road, road, framing):
     gates = [threading.Event() for _ in EVENTS]
-    running, giga = open_road(road, sse([step for pair in zip(EVENTS, gates) for step in pair], framing))
+    _, giga = open_road(road, sse([step for pair in zip(EVENTS, gates) for step in pair], framing))
     with giga.stream("x") as stream:
         for gate, text in zip(gates, STREAM_TEXTS):
             assert next(stream).choices[0].delta.content == text

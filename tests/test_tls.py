@@ -10,6 +10,7 @@ import contextlib
 import datetime
 import hashlib
 import importlib
+import itertools
 import json
 import logging
 import os
@@ -29,7 +30,7 @@ from certs import GIGACHAT_NAMES, OTHER_NAMES, PASSWORD
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from servers import CHAT_BODY, STREAM_BODY, STREAM_TEXT, reply, sse, until
+from servers import CHAT_BODY, STREAM_BODY, STREAM_TEXT, reply, sse
 
 import gigachat_lite
 from gigachat_lite import ConfigurationError, GigaChat, ResponseError, TLSError, TransportError
@@ -430,7 +431,7 @@ def listening(handle):
         thread = threading.Thread(target=running.serve_forever, args=(0.01,))
         thread.start()
         try:
-            yield "https://localhost:{}".format(running.server_address[1]), seen
+            yield f"https://localhost:{running.server_address[1]}", seen
         finally:
             running.shutdown()
             thread.join()
@@ -902,7 +903,7 @@ def test_an_auth_address_without_a_path_is_met_by_its_adapter(client, api, certs
     giga = client(base_url=running.at("localhost"), ca_bundle_file=certs.ca_pem, **way, **road)
     with pytest.raises(ResponseError):  # it is no address of a token
         giga.get_token()
-    assert [request.path for request in running.requests] == ["/"]
+    assert [request.path for request in running.requests] == ["/api/v2/oauth"]
 
 
 # The package's own root
@@ -1098,11 +1099,16 @@ def test_a_missing_bundle_does_not_matter_where_the_packages_root_is_enough(
 def test_twenty_threads_meet_the_failed_chain_and_each_body_arrives_once(client, widening, road):
     running, url = widening(CHAT)
     giga = client(base_url=url, model="m", max_retries=0, max_connections=20, **road)
-    barrier, failures = threading.Barrier(20), []
+    together, greetings, failures = threading.Barrier(20), itertools.count(), []
+
+    def greet(sock, name, context):
+        if next(greetings) < 20:  # all fail at about the same time
+            together.wait(10)
+
+    running._context.sni_callback = greet
 
     def ask(number):
         try:
-            barrier.wait()
             giga.chat(f"question {number}")
         except Exception as error:
             failures.append(error)

@@ -6,6 +6,7 @@ that hold their answers until all of them have come so far.
 from __future__ import annotations
 
 import base64
+import contextlib
 import gc
 import json
 import logging
@@ -18,7 +19,6 @@ import weakref
 from email.utils import formatdate
 
 import pytest
-from servers import CHAT_BODY, STREAM_BODY, STREAM_TEXT, never, oauth_reply, raw, reply, sse, until
 
 from gigachat_lite import (
     AuthenticationError,
@@ -33,6 +33,7 @@ from gigachat_lite import (
 )
 from gigachat_lite.client import Token, TokenCache, new_token, parse_date
 from gigachat_lite.context import authorization_cvar, custom_headers_cvar, session_id_cvar
+from servers import CHAT_BODY, STREAM_BODY, STREAM_TEXT, never, oauth_reply, raw, reply, sse, until
 
 KEY = base64.b64encode(b"11111111-2222-4333-8444-555555555555:66666666-7777-4888-9999-000000000000").decode()
 MODELS = reply(body={"object": "list", "data": []})
@@ -541,7 +542,9 @@ def test_a_token_lives(answer, date, life):
     assert math.isfinite(token.expires_at)
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, "1700001800000", True, [1], None, 10**400], ids=lambda value: repr(value)[:20])
+@pytest.mark.parametrize(
+    "value", [math.nan, math.inf, "1700001800000", True, [1], None, 10**400], ids=lambda value: repr(value)[:20]
+)
 def test_an_expiry_that_is_no_number_is_reckoned_from_now(value):
     assert new_token({"access_token": "t", "expires_at": value}, None, NOW, 0.0).expires_at == NOW + 1800
 
@@ -624,11 +627,26 @@ def trouble(text="down"):
 
 
 def test_a_token_is_kept_until_its_window_and_renewed_in_it():
-    cache, fetch, clock = make_cache("a", "b", "c", "d")
+    cache, _, clock = make_cache("a", "b", "c", "d")
     seen = []
     for clock.shift in (0.0, 74.9, 75.0, 149.9, 150.0, 400.0):  # the last one has expired long since
         seen.append(cache.get().value)
     assert seen == ["a", "a", "b", "b", "c", "d"]
+
+
+def test_a_token_that_was_renewed_a_moment_ago_is_not_renewed_again():
+    cache, fetch, clock = make_cache("a", "b")
+    cache.get()
+    clock.shift = 80.0
+
+    def overtaken():  # between the look at the old token and the look at the clock another thread renews it
+        clock.base = lambda: 0.0
+        assert cache.get().value == "b"
+        return 0.0
+
+    clock.base = overtaken
+    assert cache.get().value == "b"
+    assert len(fetch.calls) == 2
 
 
 def test_a_failed_early_renewal_keeps_the_old_token_says_so_and_leaves_a_second_s_peace(caplog):
@@ -648,7 +666,7 @@ def test_a_failed_early_renewal_keeps_the_old_token_says_so_and_leaves_a_second_
 
 
 def test_after_a_failed_early_renewal_an_expired_token_is_not_used():
-    cache, fetch, clock = make_cache("a", trouble(), "b")
+    cache, _, clock = make_cache("a", trouble(), "b")
     cache.get()
     clock.shift = 99.9
     assert cache.get().value == "a"
@@ -671,7 +689,7 @@ def test_a_failed_fetch_is_remembered_for_a_second_and_each_caller_has_an_error_
 
 
 def test_a_success_ends_what_is_remembered_of_a_failure():
-    cache, fetch, clock = make_cache("a", trouble(), "b", "c")
+    cache, _, clock = make_cache("a", trouble(), "b", "c")
     cache.get()
     clock.shift = 80.0
     cache.get()  # fails early
@@ -682,7 +700,7 @@ def test_a_success_ends_what_is_remembered_of_a_failure():
 
 
 def test_only_the_very_token_that_was_refused_is_dropped():
-    cache, fetch, _ = make_cache("a", "b")
+    cache, _, _ = make_cache("a", "b")
     cache.get()
     assert cache.drop("older")
     assert cache.get().value == "a"
@@ -705,10 +723,12 @@ def test_a_token_refused_while_its_early_renewal_fails_does_not_come_back():
         cache.drop("a")
         raise trouble()
 
-    cache, fetch, clock = make_cache("a", fail, "b")
+    cache, _, clock = make_cache("a", fail, "b")
     cache.get()
     clock.shift = 80.0
     cache.get()
+    with contextlib.suppress(ServerError):
+        assert cache.get().value != "a"
     clock.shift = 82.0
     assert cache.get().value == "b"
 
@@ -718,7 +738,7 @@ def test_a_failure_by_the_caller_s_own_deadline_is_not_remembered():
         clock.shift = limit
         raise RequestTimeout("too late")
 
-    cache, fetch, clock = make_cache(late, "a")
+    cache, _, clock = make_cache(late, "a")
     with pytest.raises(RequestTimeout):
         cache.get(0.5)
     assert cache.get().value == "a"
@@ -728,7 +748,7 @@ def test_an_interrupted_fetch_leaves_the_cache_usable():
     def interrupt(limit):
         raise KeyboardInterrupt
 
-    cache, fetch, clock = make_cache(interrupt, "a")
+    cache, _, _ = make_cache(interrupt, "a")
     with pytest.raises(KeyboardInterrupt):
         cache.get()
     assert cache.get(0.0).value == "a"
@@ -738,7 +758,7 @@ def test_what_is_remembered_of_a_failure_does_not_keep_the_caller_s_frames_alive
     class Precious:
         pass
 
-    cache, fetch, clock = make_cache(trouble())
+    cache, _, _ = make_cache(trouble())
 
     def caller():
         precious = Precious()

@@ -1,0 +1,270 @@
+"""Faults: from what went wrong to whether a call is sent again, and to the error that says what to do.
+
+Pure functions over plain values, as tables where they can be.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+import socket
+import ssl
+import time
+import traceback
+from datetime import timezone
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, Callable, Mapping, Union
+from urllib.parse import urlsplit
+
+import requests
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ReadTimeoutError
+
+from .config import host_of
+from .exceptions import (
+    AuthenticationError,
+    BadRequestError,
+    ForbiddenError,
+    GigaChatException,
+    NotFoundError,
+    PaymentRequiredError,
+    RateLimitError,
+    RequestEntityTooLargeError,
+    RequestTimeout,
+    ResponseError,
+    ServerError,
+    TLSError,
+    TransportError,
+    UnprocessableEntityError,
+)
+from .trust import explain
+
+if TYPE_CHECKING:
+    from .adapters import Try
+
+ERROR_LIMIT = 64 << 10  # bytes that are read and kept of an error's body
+SCOPES = (
+    "GIGACHAT_API_PERS (private persons), GIGACHAT_API_B2B (companies, prepaid), "
+    "GIGACHAT_API_CORP (companies, pay as you go)"
+)
+Fault = Union[str, int]  # a word for what went wrong on the way, or the status of the answer
+
+NOT_SENT: set[Fault] = {"refused", "dns", "connect timeout"}
+SENT_AGAIN: dict[str, set[Fault]] = {
+    "safe": NOT_SENT | {"stale", "lost", "read timeout", 429, 500, 502, 503, 504},
+    "generate": NOT_SENT | {"stale", 429, 500, 502, 503},
+    "create": NOT_SENT | {429, 503},
+}
+LONGEST_PAUSE = 8.0
+LONGEST_WISH = 60.0
+
+
+def fault_of(exc: BaseException, note: Try) -> Fault:
+    """Tell what went wrong from an exception and the connection's note; types alone differ between versions."""
+    chain = linked(exc)
+    late = note.until is not None and time.monotonic() >= note.until - 0.01
+
+    def any_is(*types: type[BaseException]) -> bool:
+        return any(isinstance(item, types) for item in chain)
+
+    if late and any_is(socket.timeout, ConnectTimeoutError, ReadTimeoutError):
+        return "deadline"
+    if any(isinstance(item, OSError) and "Tunnel connection failed" in str(item) for item in chain):
+        return "proxy"
+    tls = [item for item in chain if isinstance(item, (ssl.SSLError, requests.exceptions.SSLError))]
+    eof = any(isinstance(item, ssl.SSLEOFError) or "EOF" in str(getattr(item, "reason", "")) for item in tls)
+    eof = eof or any("unexpected eof" in str(item).lower() for item in tls if isinstance(item, ssl.SSLError))
+    if tls and not eof and not any_is(socket.timeout):
+        return "tls"
+    if any_is(socket.gaierror):
+        return "dns"
+    if isinstance(exc, (TypeError, ValueError)):
+        return "not sent"  # refused on this side, such as an address that no adapter is mounted for
+    if any_is(NewConnectionError):
+        return "refused"
+    if any_is(ConnectTimeoutError):
+        return "connect timeout"
+    if note.connecting:
+        return "connect timeout" if any_is(socket.timeout) else "refused"
+    if any_is(requests.exceptions.ReadTimeout, ReadTimeoutError, socket.timeout):
+        return "read timeout"
+    if note.heard:
+        return "broken"
+    return "lost" if note.fresh or note.sock is None else "stale"
+
+
+def retry_delay(
+    kind: str,
+    fault: Fault,
+    tries: int,
+    config: Mapping[str, Any],
+    wish: float | None = None,
+    chance: Callable[[], float] = random.random,
+) -> float | None:
+    """Decide how long to wait before a call is sent again; None means that it is not.
+
+    ``wish`` is the service's Retry-After in seconds: up to 60 s it is waited for, beyond that nobody waits.
+
+    >>> config = {"max_retries": 2, "retry_backoff_factor": 0.5, "retry_on_status_codes": None}
+    >>> retry_delay("generate", 503, 2, config, chance=lambda: 1.0), retry_delay("generate", 504, 1, config)
+    (1.0, None)
+    """
+    faults = SENT_AGAIN[kind]
+    if config["retry_on_status_codes"] is not None and kind != "create":
+        faults = {fault for fault in faults if isinstance(fault, str)} | set(config["retry_on_status_codes"])
+    if tries > config["max_retries"] or fault not in faults:
+        return None
+    if wish is not None:
+        return wish if wish <= LONGEST_WISH else None
+    if fault == "stale":
+        return 0.0
+    pause: float = min(config["retry_backoff_factor"] * 2 ** min(tries - 1, 10), LONGEST_PAUSE)
+    return pause * (0.5 + chance() / 2)
+
+
+def parse_retry_after(text: str | None, now: float) -> float | None:
+    """Read a Retry-After header, in seconds or as a date (RFC 9110, 10.2.3); nonsense is none.
+
+    >>> parse_retry_after("5", 0.0), parse_retry_after("Thu, 01 Jan 1970 00:01:40 GMT", 90.0)
+    (5.0, 10.0)
+    >>> parse_retry_after("inf", 0.0) is None
+    True
+    """
+    if not text:
+        return None
+    if re.fullmatch(r"\s*\d+(\.\d+)?\s*", text, re.ASCII):
+        return float(text)
+    date = parse_date(text, math.nan)
+    return None if math.isnan(date) else max(date - now, 0.0)
+
+
+def parse_date(text: str | None, default: float) -> float:
+    """Read an HTTP date as Unix seconds; a malformed one is none.
+
+    >>> parse_date("Thu, 01 Jan 1970 00:01:40 GMT", 0.0), parse_date("soon", 7.0)
+    (100.0, 7.0)
+    """
+    try:
+        date = parsedate_to_datetime(text) if text else None
+        if date is not None and date.tzinfo is None:
+            date = date.replace(tzinfo=timezone.utc)
+        return date.timestamp() if date is not None else default
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return default
+
+
+WHAT_HAPPENED = {
+    "dns": "the name cannot be resolved; check base_url (GIGACHAT_BASE_URL) and the network",
+    "refused": "no connection; check base_url (GIGACHAT_BASE_URL) and whether a proxy is needed (GIGACHAT_PROXY)",
+    "connect timeout": "no connection within the connect timeout; a proxy may be needed (proxy, GIGACHAT_PROXY)",
+    "read timeout": "nothing came for {read} s (timeout, GIGACHAT_TIMEOUT)",
+    "deadline": "the deadline of this call ran out",
+    "proxy": "the proxy refuses the connection",
+    "broken": "the answer broke off before its end",
+    "stale": "the connection was closed before the answer",
+    "lost": "the connection was closed before the answer (is a client certificate wanted? cert_file, key_file)",
+}
+
+
+def translated(
+    exc: Exception, fault: Fault, url: str, note: Try, roots: list[str], proxy: str | None = None
+) -> GigaChatException:
+    """Turn an exception of requests, urllib3, http.client, ssl or the system into ours, and keep it as the cause.
+
+    Causes are freed of requests, answers and the locals of finished frames, for these hold the token.
+    """
+    if isinstance(exc, GigaChatException):
+        return exc
+    chain = linked(exc)
+    for item in chain:
+        traceback.clear_frames(item.__traceback__)
+        for name in ("request", "response", "url"):
+            if getattr(item, name, None) is not None:
+                setattr(item, name, None)
+    error: GigaChatException
+    if fault == "tls":
+        error = TLSError(explain(chain, host_of(url), roots))
+    else:
+        what = WHAT_HAPPENED.get(str(fault), "the request failed").format(read=note.read)
+        if proxy:
+            what = what.partition(";")[0] + "; check the proxy (GIGACHAT_PROXY, HTTPS_PROXY), its user and its password"
+        system = next((i.strerror for i in reversed(chain) if isinstance(i, OSError) and i.strerror), None)
+        tunnel = next((str(i) for i in chain if "Tunnel connection failed" in str(i) and not i.__cause__), "")
+        why = tunnel[tunnel.find("Tunnel") :].split("'")[0] if tunnel else system or type(exc).__name__
+        through = " through the proxy " + proxy.rpartition("://")[2].rpartition("@")[2] if proxy else ""
+        timeout = fault in ("connect timeout", "read timeout", "deadline")
+        cls = RequestTimeout if timeout else TransportError
+        error = cls(f"{urlsplit(url).netloc}{through}: {what} ({why})")
+    error.__cause__ = exc
+    return error
+
+
+BY_STATUS: dict[int, type[ResponseError]] = {
+    400: BadRequestError,
+    401: AuthenticationError,
+    402: PaymentRequiredError,
+    403: ForbiddenError,
+    404: NotFoundError,
+    413: RequestEntityTooLargeError,
+    422: UnprocessableEntityError,
+    429: RateLimitError,
+}
+
+# What people really meet: OAuth's own codes (up to 99), and the statuses of all other answers.
+HINTS: dict[int, str] = {
+    1: f"The scope is misspelt: it is one of {SCOPES}.",
+    4: "credentials is the authorization key of the cabinet, base64 of client_id:client_secret: copy it whole.",
+    5: f"No scope was sent: give one of {SCOPES}.",
+    6: "The authorization key is not known: copy it again from the cabinet, or make a new one there.",
+    7: f"The key belongs to another scope: set GIGACHAT_SCOPE (scope=) to one of {SCOPES}.",
+    401: "Check credentials (GIGACHAT_CREDENTIALS), or give a newer access_token.",
+    402: "The tokens of this model are used up: buy more, or name another model (GIGACHAT_MODEL).",
+    403: "The account's contract does not cover this call, or the address serves something else.",
+    404: "Check base_url (GIGACHAT_BASE_URL) and the id.",
+    407: "The proxy wants a user and a password: proxy=http://user:password@host:port (GIGACHAT_PROXY, HTTP_PROXY).",
+    413: "The prompt is larger than the model's context: shorten it or its history.",
+    422: "The message says which field is wrong.",
+    429: "A private person's key allows one request at a time, a company's ten: see max_connections, or repeat later.",
+}
+
+
+def hint_for(status: int, code: Any, message: str, url: str = "") -> str:
+    """Say what to do about an answer.
+
+    >>> hint_for(400, 7, "scope from db not fully includes consumed scope").split(":")[0]
+    'The key belongs to another scope'
+    """
+    if type(code) is int and code < 100 and code in HINTS:  # a bool is an int too
+        return HINTS[code]
+    if status == 403 and message.startswith("Access to file"):
+        return "A file is readable only with the X-Client-ID that it was made with (client_id_cvar)."
+    if "SSL certificate" in message:
+        return "The server wants a client certificate: give cert_file and key_file."
+    if 300 <= status < 400:
+        return "Redirects are not followed, for they would carry the token along: check base_url (GIGACHAT_BASE_URL)."
+    if status in (403, 404) and "//gigachat.devices.sberbank.ru" in url:
+        return HINTS[status] + " Newer models are only on GIGACHAT_BASE_URL=https://api.giga.chat/v1."
+    return HINTS.get(status, "The service failed: repeat later." if status >= 500 else "")
+
+
+def response_error(
+    url: str, status: int, content: bytes, headers: Mapping[str, str], message: str | None = None
+) -> ResponseError:
+    """Make the error of the class that belongs to a status, with a hint."""
+    cls = BY_STATUS.get(status, ServerError if status >= 500 else ResponseError)
+    error = cls(url, status, content, headers, message)
+    error.hint = hint_for(status, error.code, error.message, error.url)
+    return error
+
+
+def linked(exc: BaseException | None) -> list[BaseException]:
+    """List an exception and all that it carries: arguments, reasons, causes and contexts."""
+    found: list[BaseException] = []
+    waiting: list[Any] = [exc]
+    while waiting:
+        item = waiting.pop(0)
+        if isinstance(item, BaseException) and not any(item is seen for seen in found):
+            found.append(item)
+            waiting += item.args
+            waiting += [getattr(item, name, None) for name in ("reason", "__cause__", "__context__")]
+    return found

@@ -1,0 +1,138 @@
+"""The package as a whole: what importing it costs, that a copied folder works, its names, version and doctests."""
+from __future__ import annotations
+
+import configparser
+import doctest
+import hashlib
+import importlib
+import inspect
+import json
+import os
+import pathlib
+import pkgutil
+import shutil
+import ssl
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+import gigachat_lite
+
+PACKAGE = pathlib.Path(gigachat_lite.__file__).parent
+ROOT = pathlib.Path(__file__).parent.parent
+MODULES = ["gigachat_lite", *("gigachat_lite." + module.name for module in pkgutil.iter_modules([str(PACKAGE)]))]
+HEAVY_ROOMS = ("emulator", "__main__", "testing", "doctor", "functions", "resources")
+ROOT_SHA_256 = "d26d2d0231b7c39f92cc738512ba54103519e4405d68b5bd703e9788ca8ecf31"
+ASK = (
+    "import sys, {name} as g\n"
+    "if not g.__file__.startswith({folder!r}): sys.exit(g.__file__)\n"
+    "with g.Emulator() as emu, g.GigaChat(**emu.config) as giga:\n"
+    "    text = ''.join(chunk.choices[0].delta.content for chunk in giga.stream('Кто ты?'))\n"
+    "    if giga.chat('Кто ты?').choices[0].message.content != text: sys.exit(text)\n"
+    "g.GigaChat(access_token='t', env_file=False, environ={{}})  # whose context holds the package's own root\n"
+)
+
+
+def python(code, *options, path=None, cwd=None):
+    """Run code in a new interpreter, with warnings as errors, and return what it printed."""
+    environ = {**os.environ, "PYTHONPATH": str(path or PACKAGE.parent), "PYTHONIOENCODING": "utf-8"}
+    command = [sys.executable, "-W", "error", *options, "-c", code]
+    done = subprocess.run(command, env=environ, cwd=cwd, timeout=20, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode("utf-8", "replace")
+    return done.stdout.decode("utf-8")
+
+
+def test_importing_it_loads_nothing_but_its_own_files_and_the_standard_library():
+    code = (
+        "import json, sys, threading\n"
+        "import requests, dotenv\n"
+        "before = set(sys.modules)\n"
+        "import gigachat_lite\n"
+        "new = {name: getattr(sys.modules[name], '__file__', None) for name in set(sys.modules) - before}\n"
+        "print(json.dumps([new, threading.active_count(), json.__file__]))\n")
+    new, threads, json_file = json.loads(python(code))
+    own = {name for name in new if name.split(".")[0] == "gigachat_lite"}
+    standard = os.path.dirname(os.path.dirname(json_file))
+    foreign = [name for name in set(new) - own if new[name] and (
+        not new[name].startswith(standard) or "site-packages" in new[name])]
+    assert not foreign and threads == 1
+    assert not own & {"gigachat_lite." + name for name in HEAVY_ROOMS}
+    heavy = {"asyncio", "argparse", "difflib", "doctest", "http.server", "multiprocessing", "unittest", "xml"}
+    assert not heavy & set(new) and len(set(new) - own) <= 8
+
+
+def test_heavy_rooms_load_on_first_use():
+    code = (
+        "import sys, gigachat_lite.client\n"
+        f"rooms = ['gigachat_lite.' + name for name in {HEAVY_ROOMS}]\n"
+        "assert not set(rooms) & set(sys.modules)\n"
+        "assert 'Emulator' in gigachat_lite.__all__ and gigachat_lite.Emulator.__name__ == 'Emulator'\n"
+        "assert 'gigachat_lite.emulator' in sys.modules and gigachat_lite.Emulator is gigachat_lite.Emulator\n")
+    python(code)
+
+
+def test_the_emulator_alone_needs_nothing_of_the_package(tmp_path):
+    shutil.copy(str(PACKAGE / "emulator.py"), str(tmp_path / "offline.py"))
+    code = ("import sys, offline\nwith offline.Emulator() as emu: assert emu.config['base_url']\n"
+            "assert not {'requests', 'urllib3', 'dotenv', 'gigachat_lite'} & set(sys.modules)")
+    python(code, path=tmp_path)
+
+
+def test_the_version_is_the_same_everywhere():
+    setup = configparser.ConfigParser()
+    setup.read(str(ROOT / "setup.cfg"), encoding="ascii")
+    assert setup["metadata"]["version"] == gigachat_lite.__version__
+
+
+def test_every_public_name_is_there_and_described():
+    names = gigachat_lite.__all__
+    assert names == sorted(set(names))
+    described = [getattr(gigachat_lite, name) for name in names]
+    assert all(value.__doc__ for value in described if inspect.isclass(value) or inspect.isfunction(value))
+    space = {}
+    exec("from gigachat_lite import *", space)
+    assert set(names) <= set(space)
+    with pytest.raises(AttributeError, match="no attribute 'Nonsense'"):
+        _ = gigachat_lite.Nonsense
+
+
+@pytest.mark.parametrize("name, option", [("gigachat_lite", "-OO"), ("project.vendor.gigachat_lite", "-bb")])
+def test_a_copied_folder_is_an_installation(name, option, tmp_path):
+    target = tmp_path.joinpath(*name.split("."))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(str(PACKAGE), str(target), ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    code = ASK.format(name=name, folder=str(tmp_path))
+    code += f"if [m for m in sys.modules if 'gigachat_lite' in m and not m.startswith({name!r})]: sys.exit('others')\n"
+    python(code, option, path=tmp_path, cwd=str(tmp_path))
+
+
+def test_a_zipped_folder_is_one_too(tmp_path):
+    archive = tmp_path / "all.zip"
+    with zipfile.ZipFile(str(archive), "w") as zipped:
+        for path in PACKAGE.glob("*.*"):
+            zipped.write(str(path), "gigachat_lite/" + path.name)
+    python(ASK.format(name="gigachat_lite", folder=str(archive)), path=archive)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_doctests_hold(name):
+    module = importlib.import_module(name)
+    assert module.__doc__ and doctest.testmod(module).failed == 0
+
+
+def test_doctests_are_there():
+    assert sum(doctest.testmod(importlib.import_module(name)).attempted for name in MODULES) >= 20
+
+
+def test_the_package_carries_its_data():
+    assert (PACKAGE / "py.typed").exists()
+    pem = (PACKAGE / "russian_trusted_root_ca.pem").read_text("ascii")
+    der = ssl.PEM_cert_to_DER_cert(pem[pem.index("-----BEGIN"):pem.index("-----END CERTIFICATE-----") + 25])
+    assert hashlib.sha256(der).hexdigest() == ROOT_SHA_256 and pem.count("BEGIN") == 1
+
+
+def test_sources_hold_no_syntax_newer_than_the_oldest_python():
+    assert all(path.read_text("utf-8").count("from __future__ import annotations") == 1
+               for path in PACKAGE.glob("*.py"))
