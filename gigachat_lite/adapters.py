@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import http.client
 import socket
+import sys
 import threading
 import time
 import zlib
@@ -36,16 +37,17 @@ class Try:
 
     ``until`` is the deadline on the monotonic clock, ``read`` the patience in seconds for each wait; None is none.
     ``connecting``: not yet connected; ``fresh``: the connection was made for this try; ``heard``: a byte of the answer
-    came; ``sock``: what to shut down to end it.
+    came; ``sock``: what to shut down to end it; ``outer``: what the caller is handling, which is no part of this try.
     """
 
-    __slots__ = ("connecting", "fresh", "heard", "read", "sock", "until")
+    __slots__ = ("connecting", "fresh", "heard", "outer", "read", "sock", "until")
 
     def __init__(self, until: float | None = None, read: float | None = None) -> None:
         self.until = until
         self.read = read
         self.connecting = self.fresh = self.heard = False
         self.sock: socket.socket | None = None
+        self.outer = sys.exc_info()[1]
 
     def patience(self, limit: float | None) -> float | None:
         """Shorten a limit to what is left until the deadline; a deadline that has passed raises ``socket.timeout``."""

@@ -1,8 +1,8 @@
 """The client, in the order in which a request flows: Auth, Transport, Client.
 
-Before them comes Config (``config.py``), and between Transport and Client comes Decode (``decode.py``). Data moves one
-way: config dict -> Call -> PreparedRequest -> Response -> plain data -> Obj. What decides is a pure function over plain
-values; what does I/O is thin. A section uses only what comes before it.
+On the same road lie ``config.py`` before Auth, ``trust.py``, ``adapters.py`` and ``faults.py`` below Transport, and
+``decode.py`` between Transport and Client. Data moves one way: config dict -> Call -> PreparedRequest -> Response ->
+plain data -> Obj. What decides is a pure function over plain values; what does I/O is thin.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from .exceptions import (
     RequestTimeout,
     TransportError,
     excerpt,
+    printable,
 )
 from .faults import (
     ERROR_LIMIT,
@@ -420,7 +421,12 @@ class Transport:
             if reply.fault == 401 and token and not renewed and self.tokens.drop(token.value):
                 renewed = True
                 continue
-            if narrow and trust and reply.fault == "tls" and verify_code(linked(reply.error)) in UNKNOWN_ISSUER:
+            if (
+                narrow
+                and trust
+                and reply.fault == "tls"
+                and verify_code(linked(reply.error, reply.note.outer)) in UNKNOWN_ISSUER
+            ):
                 trust.widen()
                 continue
             wish = getattr(reply.error, "retry_after", None)
@@ -439,7 +445,8 @@ class Transport:
         reply = self._exchange(request, note, call)
         if logger.isEnabledFor(logging.DEBUG):
             ms = (time.monotonic() - began) * 1000
-            status, about = reply.fault or reply.response.status_code, reply.response.headers.get("X-Request-Id")
+            status = reply.fault or reply.response.status_code
+            about = printable(reply.response.headers.get("X-Request-Id") or "")
             path = urlsplit(url).path
             logger.debug("%s %s: %s, try %d, %.0f ms, request id %s", call.method, path, status, tries, ms, about)
         return reply
@@ -546,7 +553,7 @@ def judge(reply: Reply, stream: bool) -> Reply:
 def without_token(data: bytes, response: requests.Response) -> bytes:
     """Mask the token in the page of a gateway that echoes what it was sent."""
     token = response.request.headers.get("Authorization", "").rpartition(" ")[2].encode("latin-1")
-    return data.replace(token, b"***") if token else data
+    return data.replace(token, b"***") if len(token) >= 8 else data
 
 
 def refuse(reply: Reply, status: int, data: bytes, message: str | None = None) -> Reply:
@@ -602,8 +609,9 @@ class GigaChat:
     """
 
     def __init__(self, **settings: Unpack[Settings]) -> None:
+        self.config: dict[str, Any] = {}
         try:
-            self.config: dict[str, Any] = load_config(**settings)
+            self.config = load_config(**settings)
         finally:
             settings.clear()  # type: ignore[attr-defined] # a crash report shows the locals of frames
         self._start(None)
@@ -635,11 +643,8 @@ class GigaChat:
         self.close()
 
     def __repr__(self) -> str:
-        return "GigaChat(host={!r}, scope={!r}, model={!r})".format(
-            host_of(self.config["base_url"]),
-            self.config["scope"],
-            self.config["model"],
-        )
+        host = host_of(self.config.get("base_url", ""))
+        return f"GigaChat(host={host!r}, scope={self.config.get('scope')!r}, model={self.config.get('model')!r})"
 
     def __getstate__(self) -> dict[str, Any]:
         return {"config": self.config}

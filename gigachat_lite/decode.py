@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Mapping, NoReturn
 
@@ -213,6 +214,7 @@ class Stream:
         if not self._open:
             self._after_the_end()
         self._reader = threading.get_ident()
+        self._reply.note.outer = sys.exc_info()[1]
         try:
             return self._advance()
         except StopIteration:
@@ -301,7 +303,8 @@ class Stream:
         status = value.get("status")
         if isinstance(status, int) and 400 <= status < 600:
             raise response_error(self._reply.url, status, data.encode("utf-8"), self._reply.response.headers)
-        raise StreamError("the service ended the stream: %s" % (value.get("message") or "without a reason"))
+        reason = excerpt(str(value.get("message") or "").encode("utf-8", "replace"))
+        raise StreamError("the service ended the stream: " + (reason or "without a reason"))
 
     def _complete(self) -> None:
         self.completion = with_headers(ChatCompletion(self._assembly.whole()), self.x_headers)

@@ -120,15 +120,13 @@ class ResponseError(GigaChatException):
         self.hint = ""
 
     def __str__(self) -> str:
-        message = "".join(letter if letter.isprintable() else " " for letter in self.message[:500])
-        what = "{} {}".format(self.status_code, message or "without a body")
         where = ["from " + self.url]
         if self.code is not None:
             where.append(f"code {self.code}")
         if self.request_id:
             where.append(f"request id {self.request_id}")
-        line = "{} ({}). {}".format(what, ", ".join(where), self.hint)
-        return " ".join(line.split())
+        what = self.message[:500] or "without a body"
+        return printable(f"{self.status_code} {what} ({', '.join(where)}). {self.hint}")
 
 
 class BadRequestError(ResponseError):
@@ -176,5 +174,14 @@ def decoded(content: bytes) -> Any:
 
 def excerpt(content: bytes) -> str:
     """Show the beginning of a body that is not the service's JSON, such as a gateway's page, without its markup."""
-    words = " ".join(re.sub("<[^>]*>", " ", content[:2000].decode("utf-8", "replace")).split())
+    words = printable(re.sub("<[^>]*>", " ", content[:2000].decode("utf-8", "replace")))
     return words if len(words) <= 200 else words[:200] + "…"
+
+
+def printable(text: str) -> str:
+    """Make one line of a text that came from outside, without what could colour or forge a line.
+
+    >>> printable("a\\x1b[31m b\\n")
+    'a [31m b'
+    """
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())

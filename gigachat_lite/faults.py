@@ -61,7 +61,7 @@ LONGEST_WISH = 60.0
 
 def fault_of(exc: BaseException, note: Try) -> Fault:
     """Tell what went wrong from an exception and the connection's note; types alone differ between versions."""
-    chain = linked(exc)
+    chain = linked(exc, note.outer)
     late = note.until is not None and time.monotonic() >= note.until - 0.01
 
     def any_is(*types: type[BaseException]) -> bool:
@@ -175,7 +175,7 @@ def translated(
     """
     if isinstance(exc, GigaChatException):
         return exc
-    chain = linked(exc)
+    chain = linked(exc, note.outer)
     for item in chain:
         traceback.clear_frames(item.__traceback__)
         for name in ("request", "response", "url"):
@@ -257,13 +257,13 @@ def response_error(
     return error
 
 
-def linked(exc: BaseException | None) -> list[BaseException]:
-    """List an exception and all that it carries: arguments, reasons, causes and contexts."""
+def linked(exc: BaseException | None, outer: BaseException | None = None) -> list[BaseException]:
+    """List an exception and all that it carries: arguments, reasons, causes and contexts, but not the ``outer`` one."""
     found: list[BaseException] = []
     waiting: list[Any] = [exc]
     while waiting:
         item = waiting.pop(0)
-        if isinstance(item, BaseException) and not any(item is seen for seen in found):
+        if isinstance(item, BaseException) and item is not outer and not any(item is seen for seen in found):
             found.append(item)
             waiting += item.args
             waiting += [getattr(item, name, None) for name in ("reason", "__cause__", "__context__")]
