@@ -32,7 +32,7 @@ from requests.utils import get_environ_proxies, select_proxy
 from .adapters import Body, TLSAdapter, Try, local
 from .config import DEFAULTS, Secret, check_proxy, coerce, did_you_mean, host_of, load_config, redact
 from .context import check_headers, context_headers
-from .decode import Stream, decode_json, iter_lines, iter_sse, read_json, x_headers
+from .decode import Reply, Stream, decode_json, iter_lines, iter_sse, read_json, x_headers
 from .exceptions import (
     ConfigurationError,
     GigaChatException,
@@ -45,14 +45,13 @@ from .exceptions import (
 )
 from .faults import (
     ERROR_LIMIT,
-    Fault,
     fault_of,
-    linked,
     parse_date,
     parse_retry_after,
     response_error,
     retry_delay,
     translated,
+    unknown_issuer,
 )
 from .models import (
     A,
@@ -70,7 +69,7 @@ from .models import (
     to_json,
     with_headers,
 )
-from .trust import UNKNOWN_ISSUER, Trust, verify_code
+from .trust import Trust
 
 if TYPE_CHECKING:
     from typing_extensions import TypedDict, Unpack
@@ -337,19 +336,6 @@ class Limiter:
             ) from None
 
 
-class Reply(NamedTuple):
-    """What one try brought: an answer (whole, or a stream yet to be read), or an error and the word for it."""
-
-    url: str
-    note: Try
-    response: requests.Response
-    body: Body | None = None
-    data: bytes = b""
-    error: GigaChatException | None = None
-    fault: Fault = ""
-    slot: Slot | None = None
-
-
 class NoCookies(RequestsCookieJar):
     """A jar that stores nothing, and spares looking for what it might store."""
 
@@ -400,7 +386,7 @@ class Transport:
         try:
             reply = self._insist(call)
             if call.stream:
-                reply, slot = reply._replace(slot=slot), None
+                reply, slot = reply._replace(free=slot.give_back if slot else reply.free), None
             return reply
         finally:
             if slot:
@@ -421,12 +407,7 @@ class Transport:
             if reply.fault == 401 and token and not renewed and self.tokens.drop(token.value):
                 renewed = True
                 continue
-            if (
-                narrow
-                and trust
-                and reply.fault == "tls"
-                and verify_code(linked(reply.error, reply.note.outer)) in UNKNOWN_ISSUER
-            ):
+            if narrow and trust and unknown_issuer(reply.error, reply.note):
                 trust.widen()
                 continue
             wish = getattr(reply.error, "retry_after", None)

@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Mapping, NoReturn
+from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple, NoReturn
 
 import requests
 
-from .adapters import Try
+from .adapters import Body, Try
 from .exceptions import GigaChatException, StreamError, TLSError, TransportError, excerpt
 from .faults import ERROR_LIMIT, response_error
 from .models import ChatCompletion, ChatCompletionChunk, Usage, with_headers
-
-if TYPE_CHECKING:
-    from .client import Reply
 
 __all__ = ["Stream", "iter_lines", "iter_sse"]
 
@@ -92,6 +89,19 @@ def iter_sse(lines: Iterable[bytes], limit: int = EVENT_LIMIT) -> Iterator[tuple
                 raise StreamError(f"an event of the stream is longer than {limit} bytes")
         elif field == b"event":
             name = value.decode("utf-8") or "message"
+
+
+class Reply(NamedTuple):
+    """What one try brought: an answer (whole, or a stream yet to be read), or an error and the word for it."""
+
+    url: str
+    note: Try
+    response: requests.Response
+    body: Body | None = None
+    data: bytes = b""
+    error: GigaChatException | None = None
+    fault: str | int = ""
+    free: Callable[[], object] = bool  # gives the place back that a stream holds
 
 
 def _refuse(constant: str) -> NoReturn:
@@ -251,8 +261,7 @@ class Stream:
         if getattr(self, "_open", False):  # a finalizer takes no lock: the connection is closed, not given back
             self._open = False
             self._body.abandon()
-            if self._reply.slot:
-                self._reply.slot.give_back()
+            self._reply.free()
 
     @property
     def text(self) -> str:
@@ -337,5 +346,4 @@ class Stream:
         try:
             end()
         finally:
-            if self._reply.slot:
-                self._reply.slot.give_back()
+            self._reply.free()

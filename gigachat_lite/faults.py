@@ -37,7 +37,7 @@ from .exceptions import (
     TransportError,
     UnprocessableEntityError,
 )
-from .trust import explain
+from .trust import UNKNOWN_ISSUER, explain, verify_code
 
 if TYPE_CHECKING:
     from .adapters import Try
@@ -91,6 +91,11 @@ def fault_of(exc: BaseException, note: Try) -> Fault:
     if note.heard:
         return "broken"
     return "lost" if note.fresh or note.sock is None else "stale"
+
+
+def unknown_issuer(exc: BaseException, note: Try) -> bool:
+    """Tell whether a certificate was refused for want of a root, so that more of them may cure it."""
+    return verify_code(linked(exc, note.outer)) in UNKNOWN_ISSUER
 
 
 def retry_delay(

@@ -582,7 +582,7 @@ def test_what_is_no_address_is_refused(key, text):
 
 
 @pytest.mark.parametrize("key", ["base_url", "auth_url"])
-@pytest.mark.parametrize("user", ["us:S3CRET@", "S3CRET@", ":S3CRET@", "us%40x:S3CRET@"])
+@pytest.mark.parametrize("user", ["us:S3CRET@", "S3CRET@", ":S3CRET@", "us%40x:S3CRET@", "@"])
 def test_a_user_and_password_inside_an_address_are_refused(key, user):
     for text in (f"https://{user}host.example/v1", f"{user}host.example/v1", f"http://{user}localhost/v1"):
         with pytest.raises(ConfigurationError, match=f"argument {key}.*password") as caught:
@@ -656,6 +656,8 @@ KEYS = {"credentials": KEY}
     ({"access_token": "t", **KEYS}, {}, {}, {"access_token": "t", **KEYS}),
     ({"access_token": "t"}, {}, {}, {"access_token": "t"}),
     ({}, {**KEYS, "access_token": "t"}, {}, {"access_token": "t", **KEYS}),
+    (KEYS, {"access_token": "t"}, {}, KEYS),
+    ({}, USER, {"access_token": "t"}, USER),
 ])
 def test_the_way_of_the_strongest_layer_wins_and_a_key_comes_first_inside_one(argument, environ, file, wanted, dotenv):
     dotenv("".join(f"{env_name(key)}={value}\n" for key, value in file.items()))
@@ -748,6 +750,7 @@ def test_redact_and_repr_show_no_secret(caplog):
                "proxy": "http://us:S3CRET-2@proxy.example:1"}
     config = load(**secrets)
     redacted = redact(config)
+    assert [redacted[key] for key in ("credentials", "access_token", "key_file_password", "proxy")] == ["***"] * 4
     assert set(redacted) == set(config) and redacted["scope"] == config["scope"] and config["credentials"] == KEY
     everything = [repr(redacted), str(redacted), repr(config), f"{config}", caplog.text]
     for pair in (USER, PAIR):

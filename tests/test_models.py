@@ -126,7 +126,11 @@ def test_a_trailing_underscore_is_ignored():
     assert model == {"id": "other", "object": "model", "type": "chat"} and model.owned_by_ is None
     del model.type_
     assert "type" not in model
-    assert Obj(x_=1).x_ == 1
+    both = Obj(x_=1)
+    both.x_, both.y_ = 2, 3
+    assert both.x_ == 2 and both == {"x_": 2, "y": 3}
+    del both.x_
+    assert both == {"y": 3} and Obj(items=[1]).items_ == [1]
     with pytest.raises(AttributeError):
         _ = Obj(x=1).y_
 

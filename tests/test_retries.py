@@ -286,11 +286,10 @@ def test_a_status_is_met_again_by(server, client, kind, status):
         assert (len(host.requests), giga.pauses) == (1, [])
 
 
-@pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("fault, end", [
-    ("stale", "fin"), ("stale", "rst"), ("stale", "rude"), ("lost", "fin"), ("lost", "rst"), ("lost", "rude"),
-])
+@pytest.mark.parametrize("end, tls", [("fin", False), ("rst", False), ("fin", True), ("rude", True)], ids=[
+    "fin", "rst", "tls-fin", "tls-rude"])
+@pytest.mark.parametrize("fault", ["stale", "lost"])
 def test_a_connection_that_is_lost_before_the_answer(server, client, certs, kind, fault, end, tls):
     first = [OK] if fault == "stale" else []
     host = server(first + [drop(end), OK], context=certs.context() if tls else None)
@@ -375,7 +374,7 @@ def full():
             sock.setblocking(False)
             sock.connect_ex(listener.getsockname())
         with socket.socket() as probe:
-            probe.settimeout(0.1)
+            probe.settimeout(0.05)
             if probe.connect_ex(listener.getsockname()) == 0:
                 pytest.skip("this system's queues do not fill up")
         yield listener.getsockname()[1]
@@ -389,8 +388,7 @@ def test_a_connect_timeout_is_tried_again_by_every_kind(client, full, kind):
     assert len(giga.pauses) == 2
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("fate", ["stall", "fin", "rst"])
+@pytest.mark.parametrize("fate, kind", [("fin", "safe"), ("rst", "generate"), ("stall", "generate"), ("fin", "create")])
 def test_a_handshake_that_is_not_finished_is_tried_again_by_every_kind(server, client, certs, kind, fate):
     host = server([OK], context=certs.context(), greet=[fate])
     giga = client(host, ca_bundle_file=certs.ca_pem)
@@ -398,8 +396,9 @@ def test_a_handshake_that_is_not_finished_is_tried_again_by_every_kind(server, c
     assert (len(host.requests), host.connections, len(giga.pauses)) == (1, 2, 1)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ["foreign", "expired", "wrong_host"])
+@pytest.mark.parametrize("name, kind", [
+    ("foreign", "safe"), ("foreign", "generate"), ("foreign", "create"), ("expired", "safe"), ("wrong_host", "safe"),
+])
 def test_a_tls_failure_is_never_tried_again(server, client, certs, kind, name):
     host = server([], context=certs.context(name))
     giga = client(host, ca_bundle_file=certs.ca_pem)
@@ -602,11 +601,10 @@ def test_a_body_that_is_short_is_an_error_and_is_not_asked_for_again(server, cli
     assert (len(host.requests), giga.pauses) == (1, [])
 
 
-@pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
 @pytest.mark.parametrize("end", ["fin", "rude", "rst"])
-def test_a_short_body_is_an_error_whatever_way_the_connection_ends(server, client, certs, tls, end):
-    host = server([reply(200, WHOLE).cut(len(CHAT_BODY), end)], context=certs.context() if tls else None)
-    giga = client(host, ca_bundle_file=certs.ca_pem if tls else None)
+def test_a_short_body_is_an_error_whatever_way_a_tls_connection_ends(server, client, certs, end):
+    host = server([reply(200, WHOLE).cut(len(CHAT_BODY), end)], context=certs.context())
+    giga = client(host, ca_bundle_file=certs.ca_pem)
     with pytest.raises(TransportError):
         giga.get_models()
     assert len(host.requests) == 1
@@ -624,8 +622,10 @@ def test_a_body_that_is_whole_is_read_whole(server, client, answer):
 # Redirects
 
 
-@pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 305, 307, 308])
-@pytest.mark.parametrize("call", [PAID["chat"], PAID["stream"], FREE["models"]], ids=["chat", "stream", "models"])
+@pytest.mark.parametrize("status, call", [
+    *[(status, FREE["models"]) for status in (300, 301, 302, 303, 304, 305, 307, 308)],
+    (302, PAID["chat"]), (307, PAID["chat"]), (302, PAID["stream"]),
+], ids=lambda value: str(value) if isinstance(value, int) else "")
 def test_a_redirect_is_an_error_that_sends_nothing_on(server, client, status, call):
     elsewhere = server(OK)
     host = server([reply(status, headers={"Location": elsewhere.url + "/api/v1/models"})])
@@ -653,7 +653,7 @@ def test_a_host_that_is_neither_the_api_s_nor_the_auth_s_is_never_asked(server, 
 
 @pytest.mark.parametrize("address", ["https://elsewhere.example/", "http://elsewhere.example/", "file:///etc/passwd"])
 def test_the_session_has_no_adapter_for_any_other_host(client, address):
-    giga = client(base_url="https://localhost:1/v1", auth_url="https://localhost:2/oauth")
+    giga = client(base_url="http://localhost:1/v1", auth_url="http://localhost:2/oauth")
     with pytest.raises(requests.exceptions.InvalidSchema):
         giga._transport.session.get_adapter(address)
 
@@ -1183,13 +1183,14 @@ def test_a_proxy_that_cannot_be_used_is_a_clear_error(monkeypatch, client, addre
         monkeypatch.setenv("ALL_PROXY", address)
     settings = {"proxy": address} if where == "argument" else {"trust_env": True}
     with pytest.raises(ConfigurationError, match="PySocks|not supported") as caught:
-        client(base_url="https://localhost:1/v1", **settings).get_models()
+        client(base_url="http://localhost:1/v1", **settings).get_models()
     assert "proxy" in str(caught.value)
     assert PROXY_PASSWORD not in shown(caught)
 
 
-@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
-@pytest.mark.parametrize("form", ["http://{}", "{}", "http://user:pw@{}", "HTTP://{}"])
+@pytest.mark.parametrize("name, form", [
+    ("HTTP_PROXY", "http://{}"), ("http_proxy", "{}"), ("ALL_PROXY", "http://user:pw@{}"), ("all_proxy", "HTTP://{}"),
+])
 def test_a_proxy_of_the_environment_is_used_in_every_form(monkeypatch, server, client, proxy, name, form):
     host, between = server(CHAT), proxy()
     monkeypatch.setenv(name, form.format(f"127.0.0.1:{between.port}"))
@@ -1266,11 +1267,10 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
 
 @needs_fork
-@pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
-def test_after_a_fork_parent_and_child_have_sockets_of_their_own(api, certs, tls):
-    host = api(OK, context=certs.context() if tls else None)
+def test_after_a_fork_parent_and_child_have_sockets_of_their_own(api, certs):
+    host = api(OK, context=certs.context())
     script = MAKE + """
-    giga = make(ca_bundle_file=sys.argv[4]) if sys.argv[4] else make()
+    giga = make(ca_bundle_file=sys.argv[4])
     giga.get_models()
     in_child(giga.get_models)
     giga.get_models()
@@ -1278,7 +1278,7 @@ def test_after_a_fork_parent_and_child_have_sockets_of_their_own(api, certs, tls
     giga.get_models()
     """
     urls = [url.replace("127.0.0.1", "localhost") for url in (host.base_url, host.auth_url)]
-    run_script(script, *urls, KEY, certs.ca_pem if tls else "")
+    run_script(script, *urls, KEY, certs.ca_pem)
     assert [request.connection for request in host.calls] == [1, 2, 1, 3, 3, 1]
     assert host.oauth_calls == 1
 
@@ -1325,6 +1325,7 @@ def test_a_child_forked_while_a_thread_fetches_a_token_does_not_wait_for_it(api)
 
 
 @needs_fork
+@pytest.mark.long
 def test_processes_of_a_fork_context_work(api):
     host = api(OK)
     script = MAKE + """

@@ -126,16 +126,39 @@ def by_next_with_a_default(giga):
     assert next(giga.stream("x"), None).choices
 
 
+def by_forgetting_it_in_a_handler(giga):
+    try:
+        raise ZeroDivisionError
+    except ZeroDivisionError:
+        stream = giga.stream("x")
+        next(stream)
+
+
+def by_forgetting_it_after_an_error(giga):
+    def ask():
+        stream = giga.stream("x")
+        for _ in stream:
+            raise ZeroDivisionError
+
+    with contextlib.suppress(ZeroDivisionError):
+        ask()
+
+
 WAYS_TO_LEAVE = [by_break, by_close, by_del, by_not_reading, by_with, by_generator, by_generator_with]
 WAYS_TO_LEAVE += [by_collector_only, by_interrupt, by_error_in_the_loop, by_another_thread, by_next_with_a_default]
+WAYS_TO_LEAVE += [by_forgetting_it_in_a_handler, by_forgetting_it_after_an_error]
 
 
 @pytest.mark.parametrize("leave", WAYS_TO_LEAVE)
 def test_a_stream_left_early_frees_its_place_and_its_connection(server, client, leave):
     running = server([held(EVENTS[:2]), CHAT])
     giga = client(running, max_connections=1, pool_timeout=5)
-    leave(giga)
-    assert giga.chat("x").choices[0].message.content == CHAT_TEXT
+    gc.disable()  # nothing but by_collector_only is to need it
+    try:
+        leave(giga)
+        assert giga.chat("x").choices[0].message.content == CHAT_TEXT
+    finally:
+        gc.enable()
     until(lambda: running.open == 1)
     assert running.connections == 2
 

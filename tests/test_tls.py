@@ -26,14 +26,14 @@ import threading
 
 import pytest
 import requests
-from certs import GIGACHAT_NAMES, OTHER_NAMES, PASSWORD
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from servers import CHAT_BODY, STREAM_BODY, STREAM_TEXT, reply, sse
 
 import gigachat_lite
+from certs import GIGACHAT_NAMES, OTHER_NAMES, PASSWORD
 from gigachat_lite import ConfigurationError, GigaChat, ResponseError, TLSError, TransportError
+from servers import CHAT_BODY, STREAM_BODY, STREAM_TEXT, reply, sse
 
 PACKAGE = pathlib.Path(gigachat_lite.__file__).parent
 MODELS = reply(body={"data": [], "object": "list"})
