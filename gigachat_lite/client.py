@@ -403,6 +403,7 @@ class Transport:
             narrow = trust is not None and not trust.wide
             reply = self._try(call, url, token, tries)
             if reply.error is None:
+                reply.note.outer = None  # it leads to the caller's frame, and so may lead back to the stream
                 return reply
             if reply.fault == 401 and token and not renewed and self.tokens.drop(token.value):
                 renewed = True

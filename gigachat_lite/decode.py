@@ -220,12 +220,12 @@ class Stream:
 
     def __next__(self) -> ChatCompletionChunk:
         if self._reader is not None:
-            raise StreamError("another thread is reading this stream")
+            raise self._cut_short("another thread is reading this stream")
         if not self._open:
             self._after_the_end()
-        self._reader = threading.get_ident()
-        self._reply.note.outer = sys.exc_info()[1]
+        note = self._reply.note
         try:
+            self._reader, note.outer = threading.get_ident(), sys.exc_info()[1]
             return self._advance()
         except StopIteration:
             raise
@@ -235,7 +235,7 @@ class Stream:
             self._shut(self._body.close)
             raise
         finally:
-            self._reader = None
+            self._reader = note.outer = None
 
     def _advance(self) -> ChatCompletionChunk:
         for name, data in self._events:
@@ -337,9 +337,12 @@ class Stream:
             raise self._error
         if self.completion is not None:
             raise StopIteration
-        error = StreamError("the stream was closed before its end")
+        raise self._cut_short("the stream was closed before its end")
+
+    def _cut_short(self, why: str) -> StreamError:
+        error = StreamError(why)
         error.partial = self.text
-        raise error
+        return error
 
     def _shut(self, end: Callable[[], None]) -> None:
         self._open = False

@@ -81,7 +81,7 @@ class Obj(_Dict):
     def _absent(self, name: str) -> Any:
         key = self._key(name)
         if key in self:
-            return getattr(self, key)
+            return self.__getattr__(key)
         if key in self._fields:
             return None
         have = ", ".join(map(str, self)) or "none"
