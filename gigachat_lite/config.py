@@ -481,11 +481,11 @@ def _number(value: Any) -> float:
 
 
 def _limit(value: Any) -> float | None:
-    """Take a limit in seconds; ``inf`` is none."""
+    """Take a limit in seconds; ``inf`` is none, and so is more than the system can count."""
     number = _number(value)
     if number == 0:
         raise ValueError("0 seconds is no time; inf means no limit")
-    return None if math.isinf(number) else number
+    return None if number > 10**8 else number
 
 
 def _count(least: int) -> Callable[[Any], int]:

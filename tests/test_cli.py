@@ -23,6 +23,7 @@ FIRST, REST = STREAM_BODY[:STREAM_BODY.index(b"\n\n") + 2], STREAM_BODY[STREAM_B
 def start(*arguments, **environ):
     """Start the command in the (empty) working directory, with warnings as errors."""
     environ = {"PYTHONIOENCODING": "utf-8", **os.environ, "PYTHONPATH": PACKAGE, **environ}
+    environ.pop("PYTHONUNBUFFERED", None)  # which would do the command's own flushing
     command = [sys.executable, "-W", "error", "-m", "gigachat_lite", *arguments]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, env=environ, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe)

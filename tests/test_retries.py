@@ -40,7 +40,8 @@ from gigachat_lite import (
     TransportError,
 )
 from gigachat_lite.adapters import Try
-from gigachat_lite.client import Call, fault_of, parse_retry_after, retry_delay
+from gigachat_lite.client import Call
+from gigachat_lite.faults import fault_of, parse_retry_after, retry_delay
 from servers import CHAT_BODY, CHAT_TEXT, STREAM_BODY, drop, never, oauth_reply, raw, refused, reply, sse, until
 
 KEY = "MTExMTExMTEtMjIyMi00MzMzLTg0NDQtNTU1NTU1NTU1NTU1OjY2NjY2NjY2LTc3Nzc="
@@ -151,6 +152,10 @@ def test_given_status_codes_replace_the_usual_ones_but_not_for_what_creates(kind
     usual = AGAIN.get(fault, (False,) * 3)[KINDS.index(kind)]
     again = usual if isinstance(fault, str) or kind == "create" else fault in (418, 504)
     assert (retry_delay(kind, fault, 1, config) is not None) == again
+
+
+def test_after_a_stale_connection_there_is_nothing_to_wait_for():
+    assert retry_delay("generate", "stale", 1, USUAL) == 0
 
 
 def test_no_status_codes_at_all_may_be_given():
@@ -619,6 +624,32 @@ def test_a_body_that_is_whole_is_read_whole(server, client, answer):
     assert client(server([answer])).chat("?").choices[0].message.content == CHAT_TEXT
 
 
+# What an error holds
+
+def causes(exc, *seen):
+    """List an exception with all that it carries: arguments, reasons, causes and contexts."""
+    if not isinstance(exc, BaseException) or exc in seen:
+        return []
+    inner = [*exc.args, getattr(exc, "reason", None), exc.__cause__, exc.__context__]
+    return [exc] + [each for item in inner for each in causes(item, exc, *seen)]
+
+
+LOSSES = {"read timeout": never(), "lost": drop(), "broken": raw(b"HTTP/1.1 2"), "short": reply(200, b"{}", length=9)}
+
+
+@pytest.mark.parametrize("answer", list(LOSSES.values()), ids=list(LOSSES))
+def test_what_caused_an_error_holds_neither_the_request_nor_its_token(server, client, answer):
+    giga = client(server([answer]), access_token="s3cret-token")
+    with pytest.raises(TransportError) as caught:
+        giga.chat("s3cret-prompt", timeout=(5, 0.1))
+    assert caught.value.__cause__ is not None
+    for exc in causes(caught.value):
+        assert getattr(exc, "request", None) is None
+        assert getattr(exc, "response", None) is None
+        assert "s3cret" not in repr(vars(exc))
+    assert "s3cret-token" not in shown(caught)
+
+
 # Redirects
 
 
@@ -909,7 +940,7 @@ def test_a_deadline_covers_the_tries_together(server, client):
 def test_a_deadline_covers_the_wait_for_a_place(server, client):
     gate = threading.Event()
     host = server([CHAT.after(gate), CHAT])
-    giga = client(host, max_connections=1)
+    giga = client(host, max_connections=1, pool_timeout=5)
     first = start(giga.chat, "?")
     until(lambda: host.requests)
     with ends_within(0.1), pytest.raises(RequestTimeout, match="max_connections"):
@@ -918,6 +949,18 @@ def test_a_deadline_covers_the_wait_for_a_place(server, client):
     assert not isinstance(finish(first)[0], Exception)
     giga.chat("?")
     assert len(host.requests) == 2
+
+
+@pytest.mark.parametrize("setting", ["timeout", "deadline", "pool_timeout"])
+def test_a_limit_beyond_what_the_system_can_count_is_as_good_as_none(server, client, setting):
+    gate = threading.Event()
+    host = server([CHAT.after(gate), CHAT])
+    giga = client(host, max_connections=1, **{setting: 1e12})
+    first = start(giga.chat, "?")
+    until(lambda: host.requests)
+    second = start(giga.chat, "?")
+    gate.set()
+    assert [result.choices[0].message.content for result in finish(first, second)] == [CHAT_TEXT] * 2
 
 
 # The limiter
@@ -1023,7 +1066,7 @@ def _resolving(script):
 
 def test_a_thread_whose_own_open_stream_holds_the_only_place_does_not_wait_for_itself(server, client):
     host = server([sse(STREAM_BODY), CHAT])
-    giga = client(host, max_connections=1)  # and a pool_timeout of a minute
+    giga = client(host, max_connections=1, pool_timeout=5)
     with giga.stream("?"):
         with ends_within(0), pytest.raises(TransportError, match="close"):
             giga.chat("?")

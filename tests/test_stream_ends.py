@@ -198,7 +198,7 @@ def test_an_interrupt_while_waiting_leaves_nothing_held(server, client):
         raise KeyboardInterrupt
 
     running = server([held(EVENTS[:2]), CHAT])
-    giga = client(running, max_connections=1, timeout=60)
+    giga = client(running, max_connections=1, timeout=8)
     stream = giga.stream("x")
     with pytest.raises(KeyboardInterrupt), on_alarm(interrupt):
         list(stream)
@@ -210,7 +210,7 @@ def test_an_interrupt_while_waiting_leaves_nothing_held(server, client):
 
 def test_a_signal_handler_may_close_the_stream_that_it_interrupts(server, client):
     running = server([held(EVENTS[:2]), CHAT])
-    giga = client(running, max_connections=1, timeout=60)
+    giga = client(running, max_connections=1, timeout=8)
     stream = giga.stream("x")
     with on_alarm(lambda *_: stream.close()):
         assert fails(stream)[0] == TWO_TEXTS
@@ -220,7 +220,7 @@ def test_a_signal_handler_may_close_the_stream_that_it_interrupts(server, client
 
 def test_a_thread_that_holds_every_place_itself_gets_a_clear_error_at_once(server, client):
     running = server([sse(STREAM_BODY), sse(STREAM_BODY), CHAT])
-    giga = client(running, max_connections=2, pool_timeout=60)
+    giga = client(running, max_connections=2, pool_timeout=8)
     one, two = giga.stream("x"), giga.stream("x")
     for call in (giga.chat, giga.stream, giga.embeddings):
         with pytest.raises(TransportError, match=r"(?s)max_connections.*pool_timeout") as caught:
@@ -235,18 +235,28 @@ def test_another_thread_waits_for_a_place_only_so_long(server, client):
     with giga.stream("x"):
         with pytest.raises(RequestTimeout, match=r"(?s)max_connections.*pool_timeout"):
             Worker(lambda: giga.chat("x")).result()
-        giga._transport.limiter.wait = 60
+        giga._transport.limiter.wait = 8
         with pytest.raises(RequestTimeout):
             Worker(lambda: giga.chat("x", deadline=0.05)).result()
 
 
 def test_another_thread_gets_the_place_as_soon_as_the_stream_ends(server, client):
     running = server([held(EVENTS), CHAT])
-    giga = client(running, max_connections=1, pool_timeout=60)
+    giga = client(running, max_connections=1, pool_timeout=8)
     stream = giga.stream("x")
     worker = Worker(lambda: giga.chat("x"))
     assert len(running.requests) == 1 and read(stream) == STREAM_TEXT
     assert worker.result().choices[0].message.content == CHAT_TEXT
+
+
+def test_a_place_given_back_twice_is_one_place(client):
+    limiter = client(base_url="http://127.0.0.1:1", max_connections=1)._transport.limiter
+    place = limiter.take()
+    for _ in range(3):
+        place.give_back()
+    assert limiter.take() is not place
+    with pytest.raises(TransportError):
+        limiter.take()
 
 
 def test_a_stream_holds_nobody_up_who_asks_for_models_or_counts(server, client):
@@ -280,7 +290,7 @@ def test_no_more_streams_are_open_than_allowed(server, client):
 @pytest.mark.parametrize("road", ROADS)
 @pytest.mark.parametrize("framing", FRAMINGS)
 def test_closing_from_another_thread_ends_a_waiting_reader_at_once(open_road, road, framing):
-    running, giga = open_road(road, [held(EVENTS[:2], framing), CHAT], max_connections=1, timeout=60)
+    running, giga = open_road(road, [held(EVENTS[:2], framing), CHAT], max_connections=1, timeout=8)
     stream = giga.stream("x")
     reader = Worker(lambda: fails(stream))
     until(lambda: stream.text == TWO_TEXTS and reader.is_reading())
@@ -317,21 +327,21 @@ def test_silence_in_mid_stream_is_a_timeout_with_what_came(open_road, road, fram
 def test_a_deadline_ends_a_stream_that_drips_on(open_road, road, framing):
     _, giga = open_road(road, [sse(EVENTS[:2] + [0.02, b": ping\n\n"] * 999, framing), CHAT], max_connections=1)
     began = time.monotonic()
-    text, error = fails(giga.stream("x", deadline=0.15, timeout=60), RequestTimeout)
+    text, error = fails(giga.stream("x", deadline=0.15, timeout=8), RequestTimeout)
     assert 0.15 <= time.monotonic() - began < 3 and text == TWO_TEXTS and "deadline" in str(error)
     assert giga.chat("x").choices[0].message.content == CHAT_TEXT
 
 
 @pytest.mark.parametrize("part", ["head", "body"])
 def test_a_deadline_ends_an_answer_that_drips_by_bytes(server, client, part):
-    giga = client(server(sse(STREAM_BODY).drip(0.02, part=part)), timeout=60)
+    giga = client(server(sse(STREAM_BODY).drip(0.02, part=part)), timeout=8)
     with pytest.raises(RequestTimeout, match="deadline") as caught:
         read(giga.stream("x", deadline=0.1))
     assert caught.value.partial == ("" if part == "body" else None)
 
 
 def test_a_deadline_ends_a_silent_stream(server, client):
-    giga = client(server(held(EVENTS[:2])), timeout=60)
+    giga = client(server(held(EVENTS[:2])), timeout=8)
     text, error = fails(giga.stream("x", deadline=0.1), RequestTimeout)
     assert text == TWO_TEXTS and "deadline" in str(error)
 

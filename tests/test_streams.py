@@ -195,7 +195,7 @@ def test_three_streams_and_three_calls_share_a_connection_where_the_framing_allo
 @pytest.mark.parametrize("road", ROADS)
 @pytest.mark.parametrize("framing", FRAMINGS)
 def test_done_ends_a_stream_at_once_and_a_socket_held_open_is_closed(open_road, road, framing):
-    running, giga = open_road(road, [held(EVENTS, framing), reply(body=CHAT_BODY)], max_connections=1, timeout=60)
+    running, giga = open_road(road, [held(EVENTS, framing), reply(body=CHAT_BODY)], max_connections=1, timeout=8)
     began = time.monotonic()
     assert read(giga.stream("x")) == STREAM_TEXT and time.monotonic() - began < 5
     until(lambda: running.open == 0)
@@ -210,7 +210,7 @@ def test_a_server_that_goes_on_after_done_holds_nobody(server, client, pause):
             connection.send(b"8\r\n: ping\n\n\r\n")
 
     running = server([endless, reply(body=CHAT_BODY)])
-    giga = client(running, timeout=60)
+    giga = client(running, timeout=8)
     assert read(giga.stream("x")) == STREAM_TEXT
     assert giga.chat("x").choices[0].message.content == CHAT_TEXT and running.connections == 2
 

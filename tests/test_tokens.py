@@ -31,8 +31,9 @@ from gigachat_lite import (
     ServerError,
     TransportError,
 )
-from gigachat_lite.client import Token, TokenCache, new_token, parse_date
+from gigachat_lite.client import Token, TokenCache, new_token
 from gigachat_lite.context import authorization_cvar, custom_headers_cvar, session_id_cvar
+from gigachat_lite.faults import parse_date
 from servers import CHAT_BODY, STREAM_BODY, STREAM_TEXT, never, oauth_reply, raw, reply, sse, until
 
 KEY = base64.b64encode(b"11111111-2222-4333-8444-555555555555:66666666-7777-4888-9999-000000000000").decode()
@@ -409,7 +410,7 @@ def test_a_refused_token_is_renewed_once_and_the_request_sent_once_more(api, cli
 
 @pytest.mark.parametrize("call", [ask, ask_stream], ids=["a call", "a stream"])
 def test_a_second_refusal_is_final(api, client, call):
-    server = api(EXPIRED)
+    server = api([EXPIRED] * 4)
     giga = client(server)
     with pytest.raises(AuthenticationError) as caught:
         call(giga)
@@ -595,6 +596,19 @@ def test_a_clock_an_hour_wrong_costs_no_further_token(api, client, skew, date):
     for _ in range(3):
         giga.get_models()
     assert server.oauth_calls == 1
+
+
+def test_the_window_for_renewing_is_a_setting_in_milliseconds(api, client):
+    server = api(MODELS)
+    giga = client(server, token_expiry_buffer_ms=10000)
+    giga.get_models()
+    clock = wind(giga)
+    clock.shift = 1780.0
+    giga.get_models()
+    assert server.oauth_calls == 1
+    clock.shift = 1795.0
+    giga.get_models()
+    assert server.oauth_calls == 2
 
 
 # The cache by itself, with its clock in hand
