@@ -49,7 +49,7 @@ class Obj(_Dict):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        names = {name for base in cls.__mro__ for name in base.__dict__.get("__annotations__", {})}
+        names = {name for base in cls.__mro__ for name in getattr(base, "__annotations__", {})}
         cls._fields = frozenset(name for name in names if not name.startswith("_"))
 
     def __getattr__(self, name: str) -> Any:

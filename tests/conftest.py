@@ -6,6 +6,7 @@ import os
 import socket
 
 import pytest
+
 from certs import Certs
 from servers import Api, ConnectProxy, Server
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 import pathlib
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -155,6 +156,12 @@ def test_a_terminal_without_the_letters_shows_question_marks(api):
     assert code == 2 and "GIGACHAT_CREDENTIALS" in err and "Traceback" not in err
 
 
+def first_bytes(process):
+    """Wait for output of a process that goes on."""
+    assert select.select([process.stdout], [], [], 10)[0], "nothing was shown before the rest was sent"
+    return os.read(process.stdout.fileno(), 5)
+
+
 posix = pytest.mark.skipif(os.name != "posix", reason="pipes and signals as POSIX has them")
 
 
@@ -164,7 +171,7 @@ def test_each_piece_is_shown_as_it_comes_and_a_closed_pipe_ends_quietly(api):
     running = api(sse([FIRST, gate, REST]))
     process = start("x", **settings(running))
     try:
-        assert process.stdout.read(5) == STREAM_TEXT[:5].encode()  # before the rest was sent
+        assert first_bytes(process) == STREAM_TEXT[:5].encode()
         process.stdout.close()
         gate.set()
         assert process.wait(15) == 141 and process.stderr.read() == b""
@@ -181,7 +188,7 @@ def test_ctrl_c_ends_with_130_and_without_a_traceback(answer, api):
     try:
         until(lambda: running.calls, 15)
         if answer.__class__.__name__ == "Answer":
-            assert process.stdout.read(5) == STREAM_TEXT[:5].encode()
+            assert first_bytes(process) == STREAM_TEXT[:5].encode()
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=15)
         assert process.returncode == 130 and err == b""

@@ -518,6 +518,7 @@ def test_what_clings_to_a_copied_key_is_taken_off(text, caplog):
 @pytest.mark.parametrize("key, advice", [
     (JWE, "access_token"),
     ("eyJhbGciOi.eyJzdWIi.SECRETsig", "access_token"),
+    ("opaque.but-of.three-parts-SECRET", "access_token"),
     (UUID, "client_secret"),
     (UUID.upper(), "client_secret"),
     ("ваш_ключ_авторизации", "placeholder"),
@@ -681,6 +682,7 @@ def test_certificates_never_switch_off_a_way_of_another_layer(tmp_path):
     ({"client_secret": "S3CRET"}, "argument client_secret.*client_id"),
     ({"user": "u"}, "argument user.*password"),
     ({"password": "S3CRET"}, "argument password.*user"),
+    ({"client_id": "i", "environ": {"GIGACHAT_CREDENTIALS": KEY}}, "argument client_id.*client_secret"),
     ({"key_file": __file__}, "argument key_file.*cert_file"),
     ({"key_file_password": "S3CRET"}, "argument key_file_password.*cert_file"),
     ({"environ": {"GIGACHAT_USER": "u"}}, "environment variable GIGACHAT_USER.*password"),

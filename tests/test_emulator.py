@@ -14,14 +14,14 @@ import sys
 import threading
 import time
 import uuid
-from pathlib import Path
 from typing import Any, Iterator
 
 import pytest
 
+from gigachat_lite import emulator
 from gigachat_lite.emulator import Emulator, main
 
-EMULATOR_FILE = Path(__file__).resolve().parent.parent / "gigachat_lite" / "emulator.py"
+EMULATOR_FILE = emulator.__file__
 QUESTION = {"model": "GigaChat", "messages": [{"role": "user", "content": "Расскажи о Байкале"}]}
 
 # Recorded bodies of the service, as they were on the wire.
@@ -616,7 +616,7 @@ def test_official_sdk(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> No
         assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
         chunks = list(giga.stream("Привет! Кто ты?"))
         assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == text and len(chunks) > 3
-        assert [model.id_ for model in giga.get_models().data][0] == "GigaChat" and giga.get_model("GigaChat")
+        assert giga.get_models().data[0].id_ == "GigaChat" and giga.get_model("GigaChat")
         assert len(giga.embeddings(["раз", "два"]).data[1].embedding) == 1024
         assert [count.characters for count in giga.tokens_count(["раз", "четыре"], model="GigaChat")] == [3, 6]
         with pytest.raises(gigachat.exceptions.GigaChatException, match="No such model"):

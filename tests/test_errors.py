@@ -514,6 +514,15 @@ def test_no_secret_is_in_what_a_log_shows_nor_in_the_locals_of_frames(name, host
                 if set(THIRD) & set(file.parts) and leaks(text)]
 
 
+def test_an_authorization_of_ones_own_is_in_no_locals_but_the_callers_options(api):
+    giga = client_of(api(drop("fin")))
+    with pytest.raises(TransportError) as caught:
+        giga.chat("x", headers={"Authorization": "Bearer " + SECRETS["token"]})
+    assert not leaks(everything_shown(caught.value))
+    assert not {variable for file, _, variable, text in frames_of(caught.value)
+                if PACKAGE in file.parents and leaks(text)} - {"options"}
+
+
 @pytest.mark.parametrize("layer", ["argument", "environment", "dotenv"])
 def test_a_refused_secret_is_not_in_the_locals_of_our_frames(layer, tmp_path):
     given = {"environ": {}, "env_file": False}

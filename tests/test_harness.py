@@ -13,6 +13,7 @@ import time
 
 import pytest
 import requests
+
 from certs import GIGACHAT_NAMES, PASSWORD
 from servers import (
     CHAT_BODY,

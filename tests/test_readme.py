@@ -74,6 +74,6 @@ def test_examples_run_as_they_are(name, settings):
     package = os.path.dirname(os.path.dirname(os.path.abspath(gigachat_lite.__file__)))
     environ = dict(os.environ, PYTHONPATH=package, PYTHONIOENCODING="utf-8")
     script = os.path.join(ROOT, "examples", name)
-    done = subprocess.run([sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ)
+    done = subprocess.run([sys.executable, script], capture_output=True, env=environ)
     assert done.returncode == 0, done.stderr.decode()
     assert done.stdout.decode("utf-8").strip() and not done.stderr

@@ -32,7 +32,7 @@ IMPORTS = {
     "ours": "from gigachat_lite import GigaChat",
 }
 MEASURED_IMPORT = "import sys, time; t = time.process_time(); {}; print(time.process_time() - t, len(sys.modules))"
-EVENTS, PACED_EVENTS, VECTORS = 2000, 100, 256
+EVENTS, PACED_EVENTS = 2000, 100  # as server.py has them
 
 
 class Row(NamedTuple):
@@ -226,7 +226,7 @@ def show(value: float, unit: str) -> str:
 def line(row: Row, results: Dict[str, List[Dict[str, float]]]) -> List[str]:
     """Write a row of the table."""
     cells = [show(median(result[row.figure] for result in results[peer]), row.unit) for peer in PEERS]
-    ratios = {peer: ratio(results, row, peer) for peer in ("official", "raw")}
+    ratios = {peer: round(ratio(results, row, peer), 2) for peer in ("official", "raw")}
     sign = ">=" if row.more_is_better else "<="
     wanted = [(row.target, "official", ""), (row.against_raw, "raw", " of raw")]
     targets = [(limit, ratios[peer], "%s %.2f%s" % (sign, limit, name)) for limit, peer, name in wanted if limit]
