@@ -72,7 +72,10 @@ def fault_of(exc: BaseException, note: Try) -> Fault:
     if any(isinstance(item, OSError) and "Tunnel connection failed" in str(item) for item in chain):
         return "proxy"
     tls = [item for item in chain if isinstance(item, (ssl.SSLError, requests.exceptions.SSLError))]
-    eof = any(isinstance(item, ssl.SSLEOFError) or "EOF" in str(getattr(item, "reason", "")) for item in tls)
+    eof = any(
+        isinstance(item, (ssl.SSLEOFError, ssl.SSLZeroReturnError)) or "EOF" in str(getattr(item, "reason", ""))
+        for item in tls
+    )
     eof = eof or any("unexpected eof" in str(item).lower() for item in tls if isinstance(item, ssl.SSLError))
     if tls and not eof and not any_is(socket.timeout):
         return "tls"

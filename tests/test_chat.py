@@ -41,22 +41,32 @@ NO_SUCH_MODEL = '{"status":404,"message":"No such model"}\n'
 KEY = "YzFkMmUzZjQ6czNjcjN0LW9mLXRoZS1rZXk="
 
 
-@pytest.fixture
-def client(request):
-    """Make a client of a server with recorded answers, closed at the end."""
-    made = []
+OPENED = []
 
+
+def new_client(**settings):
+    """Make a client that takes nothing from the machine and is closed when its test ends."""
+    OPENED.append(GigaChat(**{"env_file": False, "environ": {}, "trust_env": False, **settings}))
+    return OPENED[-1]
+
+
+@pytest.fixture(autouse=True)
+def closed_clients():
+    yield
+    while OPENED:
+        OPENED.pop().close()
+
+
+@pytest.fixture
+def client():
+    """Make a client of a running server, with a ready token unless it has another way."""
     def make(running, **settings):
-        given = {"base_url": running.base_url, "auth_url": running.auth_url, "env_file": False, "environ": {},
-                 "trust_env": False, "max_retries": 0}
+        given = {"base_url": running.base_url, "auth_url": running.auth_url, "max_retries": 0}
         if not {"credentials", "client_id", "user"} & set(settings):
             given["access_token"] = "t0ken"
-        made.append(GigaChat(**{**given, **settings}))
-        return made[-1]
+        return new_client(**{**given, **settings})
 
-    yield make
-    for each in made:
-        each.close()
+    return make
 
 
 @pytest.fixture
@@ -325,7 +335,7 @@ def test_an_authorization_of_ones_own_takes_the_place_of_the_token_and_its_401_i
 
 def test_an_authorization_of_ones_own_needs_no_key_at_all(service):
     running, _ = service
-    giga = GigaChat(base_url=running.base_url, env_file=False, environ={}, trust_env=False)
+    giga = new_client(base_url=running.base_url)
     assert giga.chat("x", headers={"Authorization": "Bearer own"}).choices and running.oauth_calls == 0
     with pytest.raises(ConfigurationError):
         giga.chat("x")
@@ -555,7 +565,7 @@ def test_the_models_are_asked_for_with_the_callers_own_authorization(api, client
         return reply(body=json.dumps(MODELS)) if request.path.endswith("/models") else reply(404, NO_SUCH_MODEL)
 
     running = api(handler)
-    giga = GigaChat(base_url=running.base_url, env_file=False, environ={}, trust_env=False)
+    giga = new_client(base_url=running.base_url)
     with pytest.raises(NotFoundError, match="GigaChat-2"):
         giga.chat("x", headers={"Authorization": "Bearer own"})
     assert {call.headers["Authorization"] for call in running.calls} == {"Bearer own"}
@@ -571,8 +581,8 @@ def test_the_models_are_asked_for_with_the_callers_own_authorization(api, client
 def test_the_classic_host_hints_at_the_new_one(answers, server, certs, resolve):
     resolve("gigachat.devices.sberbank.ru")
     running = server(answers, context=certs.context("names"))
-    giga = GigaChat(base_url=running.at("gigachat.devices.sberbank.ru") + "/api/v1", access_token="t", env_file=False,
-                    environ={}, trust_env=False, ca_bundle_file=str(certs.ca_pem))
+    giga = new_client(base_url=running.at("gigachat.devices.sberbank.ru") + "/api/v1", access_token="t",
+                      ca_bundle_file=str(certs.ca_pem))
     with pytest.raises(ResponseError, match=r"GIGACHAT_BASE_URL=https://api\.giga\.chat/v1"):
         giga.chat("x")
 
@@ -580,8 +590,7 @@ def test_the_classic_host_hints_at_the_new_one(answers, server, certs, resolve):
 def test_giga_chat_wants_a_model_and_takes_it_from_anywhere(server, certs, resolve):
     resolve("api.giga.chat")
     running = server(reply(body=CHAT_BODY), context=certs.context("names"))
-    giga = GigaChat(base_url=running.at("api.giga.chat") + "/v1", access_token="t", env_file=False, environ={},
-                    trust_env=False, ca_bundle_file=str(certs.ca_pem))
+    giga = new_client(base_url=running.at("api.giga.chat") + "/v1", access_token="t", ca_bundle_file=str(certs.ca_pem))
     with pytest.raises(ModelNotSpecifiedError, match="api.giga.chat"):
         giga.chat("x")
     assert not running.requests

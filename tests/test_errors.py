@@ -62,12 +62,27 @@ FORMS = [*SECRETS.values(), "s3cr3t-0f-the-key",
          base64.b64encode(("us:" + SECRETS["proxy"]).encode()).decode()]
 
 
+OPENED = []
+
+
+def new_client(**settings):
+    """Make a client that takes nothing from the machine and is closed when its test ends."""
+    OPENED.append(GigaChat(**{"env_file": False, "environ": {}, "trust_env": False, **settings}))
+    return OPENED[-1]
+
+
+@pytest.fixture(autouse=True)
+def closed_clients():
+    yield
+    while OPENED:
+        OPENED.pop().close()
+
+
 def client_of(running, **settings):
-    given = {"base_url": running.base_url, "auth_url": running.auth_url, "env_file": False, "environ": {},
-             "trust_env": False, "max_retries": 0, "timeout": (5, 5)}
+    given = {"base_url": running.base_url, "auth_url": running.auth_url, "max_retries": 0, "timeout": (5, 5)}
     if not {"credentials", "client_id", "user"} & set(settings):
         given["access_token"] = "t"
-    return GigaChat(**{**given, **settings})
+    return new_client(**{**given, **settings})
 
 
 # ---- Classes
@@ -307,8 +322,7 @@ def test_only_our_exceptions_leave(name, api):
 
 def test_a_refused_connection_is_ours():
     with refused() as port, pytest.raises(TransportError, match=r"no connection.*GIGACHAT_BASE_URL"):
-        GigaChat(base_url=f"http://127.0.0.1:{port}/v1", access_token="t", env_file=False, environ={}, trust_env=False,
-                 max_retries=0).chat("x")
+        new_client(base_url=f"http://127.0.0.1:{port}/v1", access_token="t", max_retries=0).chat("x")
 
 
 def test_an_unknown_name_is_ours(resolve):
@@ -317,8 +331,7 @@ def test_an_unknown_name_is_ours(resolve):
     for host in ("gone.example", "имя.рф", "a" * 64 + ".example", "-.-", "xn--", "a..b", "%00", "1.2.3.4.5", "*.x",
                  "x_y", "a\\b", "a\u3002b", "\u3002", "é.example", "."):
         with pytest.raises((TransportError, ConfigurationError)) as caught:
-            GigaChat(base_url=f"https://{host}/v1", access_token="t", env_file=False, environ={}, trust_env=False,
-                     max_retries=0, ssl_context=trust).get_models()
+            new_client(base_url=f"https://{host}/v1", access_token="t", max_retries=0, ssl_context=trust).get_models()
         assert len(str(caught.value).splitlines()) == 1
 
 
@@ -326,8 +339,7 @@ def test_an_unknown_name_is_ours(resolve):
     ("foreign", "ca_bundle_file"), ("wrong_host", "check base_url"), ("expired", "clock")])
 def test_a_tls_failure_names_host_roots_and_the_line_that_mends_it(context, words, server, certs):
     running = server(reply(body=CHAT_BODY), context=certs.context(context))
-    giga = GigaChat(base_url=running.at("localhost") + "/v1", access_token="t", ca_bundle_file=str(certs.ca_pem),
-                    env_file=False, environ={}, trust_env=False)
+    giga = new_client(base_url=running.at("localhost") + "/v1", access_token="t", ca_bundle_file=str(certs.ca_pem))
     with pytest.raises(TLSError, match=f"localhost.*{certs.ca_pem.name}.*{words}") as caught:
         giga.chat("x")
     assert not running.requests and len(str(caught.value).splitlines()) == 1
@@ -336,8 +348,7 @@ def test_a_tls_failure_names_host_roots_and_the_line_that_mends_it(context, word
 def test_a_missing_national_root_is_explained(server, certs, resolve):
     resolve("api.giga.chat")
     running = server(reply(body=CHAT_BODY), context=certs.context("names"))
-    giga = GigaChat(base_url=running.at("api.giga.chat") + "/v1", access_token="t", model="m", env_file=False,
-                    environ={}, trust_env=False)
+    giga = new_client(base_url=running.at("api.giga.chat") + "/v1", access_token="t", model="m")
     with pytest.raises(TLSError, match=r"api\.giga\.chat.*Russian Trusted Root.*GIGACHAT_CA_BUNDLE_FILE"):
         giga.chat("x")
 
@@ -348,8 +359,8 @@ def test_a_missing_national_root_is_explained(server, certs, resolve):
 def test_proxy_trouble_names_the_proxy_and_not_its_password(answer, words, server, proxy, certs):
     running, running_proxy = server(reply(body=CHAT_BODY), context=certs.context()), proxy(refuse=answer)
     address = running_proxy.url.replace("//", f"//us:{SECRETS['proxy']}@")
-    giga = GigaChat(base_url=running.at("localhost") + "/v1", access_token="t", ca_bundle_file=str(certs.ca_pem),
-                    env_file=False, environ={}, proxy=address, max_retries=0, timeout=(0.3, 0.3))
+    giga = new_client(base_url=running.at("localhost") + "/v1", access_token="t", ca_bundle_file=str(certs.ca_pem),
+                      proxy=address, max_retries=0, timeout=(0.3, 0.3))
     with pytest.raises(TransportError, match=f"127.0.0.1:{running_proxy.port}.*{words}") as caught:
         giga.chat("x")
     assert "a proxy may be needed" not in str(caught.value) and not running.requests
@@ -363,8 +374,8 @@ def test_an_unusable_proxy_of_the_environment_is_ours(address, monkeypatch, reso
     monkeypatch.setenv("ALL_PROXY", address)
     monkeypatch.setenv("NO_PROXY", "[::1],::1")
     with pytest.raises(GigaChatException) as caught:
-        giga = GigaChat(base_url="https://host.example/v1", access_token="t", env_file=False, environ={}, max_retries=0,
-                        timeout=(1, 1))
+        giga = new_client(base_url="https://host.example/v1", access_token="t", trust_env=True, max_retries=0,
+                          timeout=(1, 1))
         giga.chat("x")
     assert len(str(caught.value).splitlines()) == 1
 
@@ -550,8 +561,8 @@ def test_no_password_of_a_proxy_is_shown(way, answer, server, proxy, certs, monk
     if way == "environment":
         monkeypatch.setenv("HTTPS_PROXY", address)
         monkeypatch.delenv("NO_PROXY", raising=False)
-    giga = GigaChat(base_url=running.at("localhost") + "/v1", access_token="t", ca_bundle_file=str(certs.ca_pem),
-                    env_file=False, environ={}, max_retries=0, **more)
+    giga = new_client(base_url=running.at("localhost") + "/v1", access_token="t", ca_bundle_file=str(certs.ca_pem),
+                      trust_env=True, max_retries=0, **more)
     with pytest.raises(TransportError) as caught:
         giga.chat("x")
     assert len(running_proxy.targets) == 1
@@ -599,7 +610,7 @@ def test_causes_carry_no_request_and_no_response(api):
 
 
 OFFLINE = {"base_url": "https://api.giga.chat/v1", "auth_url": "https://auth.example/oauth", "model": "m",
-           "credentials": SECRETS["key"], "env_file": False, "environ": {}, "trust_env": False, "max_retries": 0}
+           "credentials": SECRETS["key"], "max_retries": 0}
 TOKEN = {"access_token": "t-1", "expires_at": 4102444800000}
 
 
@@ -607,7 +618,7 @@ def test_responses_stands_in_for_the_network():
     with responses.RequestsMock() as mock:
         mock.add(responses.POST, OFFLINE["auth_url"], json=TOKEN)
         mock.add(responses.POST, URL, body=CHAT_BODY, headers=IDS, content_type="application/json")
-        giga = GigaChat(**OFFLINE)
+        giga = new_client(**OFFLINE)
         answer = giga.chat("x")
         assert answer.choices[0].message.content == CHAT_TEXT and answer.x_headers["x-request-id"] == "r-77"
         assert mock.calls[1].request.headers["Authorization"] == "Bearer t-1" and len(mock.calls) == 2
@@ -633,7 +644,7 @@ def test_requests_mock_stands_in_for_the_network():
             {"json": {"status": 429, "message": "m"}, "status_code": 429, "headers": {"Retry-After": "99"}},
             {"exc": requests.exceptions.ConnectTimeout},
         ])
-        giga = GigaChat(**OFFLINE)
+        giga = new_client(**OFFLINE)
         assert giga.chat("x").choices[0].message.content == CHAT_TEXT
         stream = giga.stream("x")
         assert len(list(stream)) == 5 and stream.text == STREAM_TEXT
@@ -654,7 +665,7 @@ def test_the_emulators_errors_are_those_of_the_service():
         with pytest.raises(ServerError, match="503"):
             giga.stream("x")
         with pytest.raises(BadRequestError, match="GIGACHAT_SCOPE"):
-            GigaChat(**{**emu.config, "scope": "GIGACHAT_API_CORP"}).chat("x")
+            new_client(**{**emu.config, "scope": "GIGACHAT_API_CORP"}).chat("x")
 
 
 def test_partial_text_hangs_on_whatever_ends_a_stream_early(api):

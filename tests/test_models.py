@@ -252,12 +252,28 @@ def test_recorded_bodies_decode_and_stay_what_they_were(kind, text, reads):
 # ---- From what a caller writes to the bytes on the wire
 
 
+OPENED = []
+
+
+def new_client(**settings):
+    """Make a client that takes nothing from the machine and is closed when its test ends."""
+    OPENED.append(GigaChat(**{"env_file": False, "environ": {}, "trust_env": False, **settings}))
+    return OPENED[-1]
+
+
+@pytest.fixture(autouse=True)
+def closed_clients():
+    yield
+    while OPENED:
+        OPENED.pop().close()
+
+
 @pytest.fixture
 def sent(api):
     """Give a client and a function that sends a payload and returns the bytes that the server saw."""
     running = api(
         lambda request, connection: sse(STREAM_BODY) if b'"stream"' in request.body else reply(body=CHAT_BODY))
-    client = GigaChat(base_url=running.base_url, access_token="t", env_file=False, environ={}, trust_env=False)
+    client = new_client(base_url=running.base_url, access_token="t")
 
     def send(payload, stream=False):
         if stream:
@@ -351,8 +367,7 @@ def test_request_objects_build_the_same_as_dicts(sent):
 def test_settings_fill_what_the_caller_left_out_and_nothing_else(api):
     running = api(reply(body=CHAT_BODY))
     settings = {"model": "M", "profanity_check": True, "flags": ["a"]}
-    client = GigaChat(
-        base_url=running.base_url, access_token="t", env_file=False, environ={}, trust_env=False, **settings)
+    client = new_client(base_url=running.base_url, access_token="t", **settings)
     client.chat("x")
     client.chat({"messages": [], "model": "own", "profanity_check": None, "flags": []})
     first, second = (call.json for call in running.calls)
@@ -376,7 +391,7 @@ def test_settings_fill_what_the_caller_left_out_and_nothing_else(api):
 ])
 def test_a_misspelt_field_is_refused_before_any_network(payload, where, nearest, resolve):
     resolve()
-    client = GigaChat(access_token="t", env_file=False, environ={})
+    client = new_client(access_token="t")
     for ask in (client.chat, client.stream):
         with pytest.raises(TypeError, match=where) as caught:
             ask(payload)
@@ -395,7 +410,7 @@ def test_a_misspelt_field_is_refused_before_any_network(payload, where, nearest,
     ({"messages": [], "additional_fields": "x"}, "additional_fields"),
 ])
 def test_what_is_no_request_is_a_type_error_that_says_so(payload, where):
-    client = GigaChat(access_token="t", env_file=False, environ={})
+    client = new_client(access_token="t")
     with pytest.raises(TypeError, match=where):
         client.chat(payload)
 

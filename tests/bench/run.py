@@ -43,7 +43,7 @@ class Row(NamedTuple):
     form: str
     figure: str = "cpu"
     unit: str = "us"
-    count: int = 1
+    times: int = 1
     quick: int = 1
     per: int = 1  # units of work in one
     target: Optional[float] = None  # against the official library; of calls a second it is the least, else the most
@@ -60,15 +60,15 @@ class Row(NamedTuple):
 ROWS = [
     Row("import, CPU", "import", "", unit="ms", target=0.42, against_raw=1.10),
     Row("import, modules", "import", "", "modules", "n"),
-    Row("one warm chat call, CPU", "chat", "plain", count=300, quick=150, target=0.60),
-    Row("stream, 1 event a chunk, CPU per event", "stream", "burst1", count=5, quick=2, per=EVENTS, target=0.25),
-    Row("stream, 16 events a chunk, CPU per event", "stream", "burst16", count=10, quick=4, per=EVENTS, target=0.40),
-    Row("stream, paced, CPU per event", "stream", "paced", count=2, quick=1, per=PACED_EVENTS, target=0.62),
-    Row("first event, close-delimited stream", "first", "close", "wall", "ms", count=5, quick=3, target=0.65),
+    Row("one warm chat call, CPU", "chat", "plain", times=300, quick=150, target=0.60),
+    Row("stream, 1 event a chunk, CPU per event", "stream", "burst1", times=5, quick=2, per=EVENTS, target=0.25),
+    Row("stream, 16 events a chunk, CPU per event", "stream", "burst16", times=10, quick=4, per=EVENTS, target=0.40),
+    Row("stream, paced, CPU per event", "stream", "paced", times=2, quick=1, per=PACED_EVENTS, target=0.62),
+    Row("first event, close-delimited stream", "first", "close", "wall", "ms", times=5, quick=3, target=0.65),
     Row(
         "new HTTPS connection, CPU",
         *("models", "once", "cpu", "ms"),
-        count=10,
+        times=10,
         quick=5,
         against_raw=0.12,
         scheme="https",
@@ -77,7 +77,7 @@ ROWS = [
     Row("32 threads, HTTP, connections", "threads", "thought", "connections", "n"),
     Row("32 threads, TLS, calls/s", "threads", "thought", "rate", "n", 960, 480, target=2.5, scheme="https", anew=True),
     Row("32 threads, TLS, connections", "threads", "thought", "connections", "n", scheme="https"),
-    Row("embeddings 256 x 1024, CPU", "embeddings", "plain", unit="ms", count=2, quick=1, target=0.95),
+    Row("embeddings 256 x 1024, CPU", "embeddings", "plain", unit="ms", times=2, quick=1, target=0.95),
     Row("embeddings 256 x 1024, memory kept", "memory", "plain", "kept", "MB"),
 ]
 COUNTED = {"chat": 50, "burst1": 1, "burst16": 1}  # works whose instructions are counted, and how many of each
@@ -194,7 +194,7 @@ class Bench:
             command = [self.python, "-c", MEASURED_IMPORT.format(IMPORTS[peer])]
             words = subprocess.check_output(command, env=self.env, cwd=self.folder).split()
             return {"cpu": float(words[0]), "modules": float(words[1])}
-        count = 32 if warm and row.work == "threads" else 1 if warm else row.quick if self.quick else row.count
+        count = 32 if warm and row.work == "threads" else 1 if warm else row.quick if self.quick else row.times
         before = self.server.opened()
         url = self.server.url(row.scheme, row.form)
         result = self.workers[peer].do(row.work, url, count, row.anew)
@@ -322,7 +322,7 @@ def main() -> None:
     options = parser.parse_args()
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        python = make_environment(options.env or os.path.join(folder, "env"), options.checkout)
+        python = make_environment(os.path.abspath(options.env or os.path.join(folder, "env")), options.checkout)
         env = clean_environment()
         with Server(python, folder, env) as server:
             bench = Bench(python, folder, server, 3 if options.quick else 5, options.quick)
