@@ -409,6 +409,17 @@ def test_what_the_caller_is_handling_is_no_part_of_a_failure(kind, name, api):
     assert len(running.calls) == 2 and texts[0] == texts[1] and type(caught.value) is FAULTS[name][2]
 
 
+@pytest.mark.parametrize("kind", [socket.timeout, ssl.SSLError])
+def test_what_the_reader_of_a_stream_is_handling_is_no_part_of_its_end(kind, api):
+    stream = client_of(api(sse(STREAM_BODY).cut(300))).stream("x")
+    try:
+        own_error(kind)
+    except OSError:
+        with pytest.raises(StreamError) as caught:
+            list(stream)
+    assert "broke off" in str(caught.value) and "own" not in str(caught.value)
+
+
 def test_what_the_caller_is_handling_stays_as_it_was(api):
     giga, response = client_of(api(drop("fin"))), requests.Response()
 
