@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import http.client
+import re
 import socket
 import sys
 import threading
@@ -21,7 +22,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from requests.utils import select_proxy
 
-from .trust import Trust
+from .trust import NamedContext, Trust
 
 LOOK_ON = 0.05  # seconds to wait, after a stream's own end, for the end of its body
 PIECE = 65536
@@ -102,24 +103,6 @@ class PacedResponse(http.client.HTTPResponse):
         raw.limit = sock.gettimeout()
 
 
-class NamedContext:
-    """An SSL context for urllib3 1.26, which names no host to OpenSSL where that is an address.
-
-    OpenSSL could not check the certificate then, and Python refuses to begin.
-    """
-
-    def __init__(self, context: Any, host: str) -> None:
-        self._context = getattr(context, "_context", context)
-        self._host = host.strip("[]")
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._context, name)
-
-    def wrap_socket(self, sock: Any, server_hostname: str | None = None, **kwargs: Any) -> Any:
-        """Wrap a socket, with the host's name or address in any case."""
-        return self._context.wrap_socket(sock, server_hostname=server_hostname or self._host, **kwargs)
-
-
 class PacedConnection:
     """A mixin for urllib3's connections: keeps the note of the try, and times what is sent."""
 
@@ -138,6 +121,16 @@ class PacedConnection:
         note.connecting = note.heard = False
         note.sock = self.sock
         self.is_verified = True  # else urllib3 warns of unverified HTTPS on every request; the client has warned once
+
+    def _new_conn(self) -> Any:
+        sock = super()._new_conn()  # type: ignore[misc]
+        sock.settimeout((local.note or Try()).patience(sock.gettimeout()))  # what is left, for the handshake
+        return sock
+
+    def _tunnel(self) -> None:
+        limit = self.sock.gettimeout()
+        super()._tunnel()  # type: ignore[misc]
+        self.sock.settimeout((local.note or Try()).patience(limit))
 
     def send(self, data: Any) -> None:
         """Send within the read timeout and the deadline; urllib3 would give a whole body the connect timeout."""
@@ -244,7 +237,7 @@ class Body:
         self._read1: Callable[[int], bytes] = self._raw._fp.read1
         chunked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
         length = response.headers.get("Content-Length", "")
-        self._left = int(length) if length.isdigit() and not chunked else None
+        self._left = int(length) if re.fullmatch("[0-9]+", length) and not chunked else None
         self._encoding = response.headers.get("Content-Encoding", "identity").lower()
 
     def read(self) -> bytes:
@@ -274,14 +267,14 @@ class Body:
     def _decompress(self, data: bytes, limit: int | None) -> bytes:
         if self._encoding not in ("gzip", "x-gzip"):
             return data
-        pieces: list[bytes] = []
-        while data[:2] == GZIP_MAGIC or not pieces:
-            unzip = zlib.decompressobj(zlib.MAX_WBITS | 16)
-            pieces.append(unzip.decompress(data, limit or 0))
+        plain, first = b"", True
+        while first or (data[:2] == GZIP_MAGIC and (limit is None or len(plain) < limit)):
+            unzip, first = zlib.decompressobj(zlib.MAX_WBITS | 16), False
+            plain += unzip.decompress(data, 0 if limit is None else limit - len(plain))
             if not unzip.eof and limit is None:
                 raise http.client.IncompleteRead(b"")
             data = unzip.unused_data
-        return b"".join(pieces)
+        return plain
 
     def finish(self) -> None:
         """Give the connection back if the body ends within 50 ms, else close it."""

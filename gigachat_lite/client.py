@@ -32,7 +32,7 @@ from requests.utils import get_environ_proxies, select_proxy
 from .adapters import Body, TLSAdapter, Try, local
 from .config import DEFAULTS, Secret, check_proxy, coerce, did_you_mean, host_of, load_config, redact
 from .context import check_headers, context_headers
-from .decode import Reply, Stream, decode_json, iter_lines, iter_sse, read_json, x_headers
+from .decode import Reply, Stream, decode_json, iter_lines, iter_sse, read_json, unveiled, x_headers
 from .exceptions import (
     ConfigurationError,
     GigaChatException,
@@ -277,14 +277,28 @@ class Call(NamedTuple):
     until: float | None = None  # the deadline, on the monotonic clock
 
 
+class _Me(threading.local):
+    def __init__(self) -> None:
+        self.token = object()  # unlike a thread's number, this is never given to another thread
+
+
+_me = _Me()
+
+
 class Slot:
     """One of the limiter's places; given back once, however often it is asked to, without taking a lock."""
 
     __slots__ = ("_once", "_owners")
 
-    def __init__(self, number: int, home: queue.SimpleQueue[int], owners: dict[int, int]) -> None:
+    def __init__(self, number: int, home: queue.SimpleQueue[int], owners: dict[int, object]) -> None:
         self._once = [(number, home)]
         self._owners = owners
+        self.pass_on()
+
+    def pass_on(self) -> None:
+        """Count the place as this thread's: the one that reads the stream, not the one that opened it."""
+        for number, _ in self._once:
+            self._owners[number] = _me.token
 
     def give_back(self) -> None:
         """Put the place back; safe in a finalizer."""
@@ -306,24 +320,21 @@ class Limiter:
         self.size = size
         self.wait = wait
         self._free: queue.SimpleQueue[int] = queue.SimpleQueue()
-        self._owners: dict[int, int] = {}
+        self._owners: dict[int, object] = {}
         for number in range(size):
             self._free.put(number)
 
     def take(self, until: float | None = None) -> Slot:
         """Take a place, waiting ``pool_timeout`` seconds and no longer than the deadline."""
-        me = threading.get_ident()
         try:
             number = self._free.get_nowait()
         except queue.Empty:
-            number = self._queue_up(me, until)
-        self._owners[number] = me
+            number = self._queue_up(until)
         return Slot(number, self._free, self._owners)
 
-    def _queue_up(self, me: int, until: float | None) -> int:
-        owners = list(self._owners.values())
+    def _queue_up(self, until: float | None) -> int:
         settings = f"max_connections={self.size}, pool_timeout={self.wait}"
-        if owners.count(me) == self.size:
+        if list(self._owners.values()).count(_me.token) == self.size:
             raise TransportError(
                 f"this thread's own open streams hold every place ({settings}): read them to the end or close() them"
             )
@@ -386,7 +397,7 @@ class Transport:
         try:
             reply = self._insist(call)
             if call.stream:
-                reply, slot = reply._replace(free=slot.give_back if slot else reply.free), None
+                reply, slot = reply._replace(slot=slot), None
             return reply
         finally:
             if slot:
@@ -472,16 +483,15 @@ class Transport:
             return Reply(url, note, requests.Response(), error=self.translate(exc, url, note), fault=fault)
         finally:
             local.note = None
-        body = Body(response, note)
         try:
-            return judge(Reply(url, note, response, body), call.stream)
+            return judge(Reply(url, note, response, Body(response, note)), call.stream)
         except Exception as exc:
-            body.close()
+            response.close()
             fault = fault_of(exc, note)
             error = self.translate(exc, url, note)
             return Reply(url, note, response, error=error, fault="deadline" if fault == "deadline" else "broken")
         except BaseException:
-            body.close()
+            response.close()
             raise
 
     def translate(self, exc: Exception, url: str, note: Try) -> GigaChatException:
@@ -519,8 +529,6 @@ def judge(reply: Reply, stream: bool) -> Reply:
             raise
         data = b""  # a broken error is still that error
         body.close()
-    if not good or data[:1] not in (b"{", b"["):
-        data = without_token(data, response)
     response._content, response._content_consumed = data, True  # type: ignore[attr-defined]
     if not good:
         return refuse(reply, status, data)
@@ -532,20 +540,14 @@ def judge(reply: Reply, stream: bool) -> Reply:
     return reply._replace(data=data)
 
 
-def without_token(data: bytes, response: requests.Response) -> bytes:
-    """Mask the token in the page of a gateway that echoes what it was sent."""
-    token = response.request.headers.get("Authorization", "").rpartition(" ")[2].encode("latin-1")
-    return data.replace(token, b"***") if len(token) >= 8 else data
-
-
 def refuse(reply: Reply, status: int, data: bytes, message: str | None = None) -> Reply:
     """Make a reply an error of its status."""
-    error = response_error(reply.url, status, data, reply.response.headers, message)
-    if status in (429, 503):
-        date = parse_date(reply.response.headers.get("Date"), time.time())
-        error.retry_after = parse_retry_after(reply.response.headers.get("Retry-After"), date)
-        if error.retry_after is not None:
-            error.hint = f"The service asks to wait {error.retry_after:g} s. {error.hint}"
+    message = message and unveiled(message.encode("utf-8", "replace"), reply.response).decode("utf-8", "replace")
+    error = response_error(reply.url, status, unveiled(data, reply.response), reply.response.headers, message)
+    date = parse_date(reply.response.headers.get("Date"), time.time())
+    error.retry_after = parse_retry_after(reply.response.headers.get("Retry-After"), date)
+    if error.retry_after is not None:
+        error.hint = f"The service asks to wait {error.retry_after:g} s. {error.hint}"
     return reply._replace(error=error, fault=status if error.status_code != 200 else "not understood")
 
 
@@ -726,7 +728,7 @@ class GigaChat:
             raise TypeError(
                 "no such option: {!r}{}".format(name, did_you_mean(name, ("headers", "timeout", "deadline")))
             )
-        headers = check_headers({**context_headers(), **(options.get("headers") or {})})
+        headers = check_headers([*context_headers().items(), *(options.get("headers") or {}).items()])
         if "Authorization" in headers:
             headers["Authorization"] = Secret(headers["Authorization"])
         timeout = options.get("timeout")

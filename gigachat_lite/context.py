@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from contextvars import ContextVar
-from typing import Any, Mapping
+from typing import Any, Iterable, Mapping
 
 __all__ = [
     "agent_id_cvar",
@@ -74,15 +74,15 @@ def context_headers() -> dict[str, str]:
     return headers
 
 
-def check_headers(headers: Mapping[str, Any]) -> dict[str, str]:
-    """Refuse headers that HTTP cannot carry, without showing their values."""
-    checked: dict[str, str] = {}
-    for name, value in headers.items():
+def check_headers(headers: Iterable[tuple[str, Any]]) -> dict[str, str]:
+    """Merge headers whatever their case, the last one wins; refuse what HTTP cannot carry, without showing values."""
+    checked: dict[str, tuple[str, str]] = {}
+    for name, value in headers:
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise ValueError(f"{name!r} is no name of a header")
         if not isinstance(value, str) or not _VALUE.fullmatch(value):
             raise ValueError(f"the value of header {name} is no string of ASCII or Latin-1 letters")
         if name.lower() in NOT_YOURS:
             raise ValueError(f"header {name} belongs to the connection, not to the caller")
-        checked["Authorization" if name.lower() == "authorization" else name] = value
-    return checked
+        checked[name.lower()] = ("Authorization" if name.lower() == "authorization" else name, value)
+    return dict(checked.values())

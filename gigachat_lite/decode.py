@@ -101,7 +101,7 @@ class Reply(NamedTuple):
     data: bytes = b""
     error: GigaChatException | None = None
     fault: str | int = ""
-    free: Callable[[], object] = bool  # gives the place back that a stream holds
+    slot: Any = None  # the place of the limiter that a stream holds: pass_on(), give_back()
 
 
 def _refuse(constant: str) -> NoReturn:
@@ -125,9 +125,16 @@ def read_json(reply: Reply) -> Any:
     try:
         return decode_json(reply.data.decode("utf-8"))
     except (ValueError, RecursionError):
-        what = "is empty" if not reply.data.strip() else "is not JSON but: " + excerpt(reply.data)
-        data, headers = reply.data[:ERROR_LIMIT], reply.response.headers
-        raise response_error(reply.url, reply.response.status_code, data, headers, "the answer " + what) from None
+        data = unveiled(reply.data[:ERROR_LIMIT], reply.response)
+    # Raised here and not above, for JSON's own error carries the whole text.
+    what = "is empty" if not data.strip() else "is not JSON but: " + excerpt(data)
+    raise response_error(reply.url, reply.response.status_code, data, reply.response.headers, "the answer " + what)
+
+
+def unveiled(data: bytes, response: requests.Response) -> bytes:
+    """Mask the token in an answer that echoes what it was sent, as a gateway's page may."""
+    token = response.request.headers.get("Authorization", "").rpartition(" ")[2].encode("latin-1")
+    return data.replace(token, b"***") if len(token) >= 8 else data
 
 
 def x_headers(response: requests.Response) -> dict[str, str | None]:
@@ -219,6 +226,7 @@ class Stream:
         self._events = iter_sse(iter_lines(iter(reply.body.read, b"")))
         self._assembly = Assembly()
         self._reader: int | None = None
+        self._holder = threading.get_ident()
         self._open = True
         self._closing = False
         self._error: GigaChatException | None = None
@@ -232,9 +240,13 @@ class Stream:
             raise self._cut_short("another thread is reading this stream")
         if not self._open:
             self._after_the_end()
-        note = self._reply.note
+        note, me = self._reply.note, threading.get_ident()
         try:
-            self._reader, note.outer = threading.get_ident(), sys.exc_info()[1]
+            self._reader, note.outer = me, sys.exc_info()[1]
+            if me != self._holder:
+                self._holder = me
+                if self._reply.slot:
+                    self._reply.slot.pass_on()
             return self._advance()
         except StopIteration:
             raise
@@ -270,7 +282,8 @@ class Stream:
         if getattr(self, "_open", False):  # a finalizer takes no lock: the connection is closed, not given back
             self._open = False
             self._body.abandon()
-            self._reply.free()
+            if self._reply.slot:
+                self._reply.slot.give_back()
 
     @property
     def text(self) -> str:
@@ -320,7 +333,8 @@ class Stream:
     def _raise_event(self, value: dict[str, Any], data: str) -> NoReturn:
         status = value.get("status")
         if isinstance(status, int) and 400 <= status < 600:
-            raise response_error(self._reply.url, status, data.encode("utf-8"), self._reply.response.headers)
+            content = unveiled(data.encode("utf-8"), self._reply.response)
+            raise response_error(self._reply.url, status, content, self._reply.response.headers)
         reason = excerpt(str(value.get("message") or "").encode("utf-8", "replace"))
         raise StreamError("the service ended the stream: " + (reason or "without a reason"))
 
@@ -358,4 +372,5 @@ class Stream:
         try:
             end()
         finally:
-            self._reply.free()
+            if self._reply.slot:
+                self._reply.slot.give_back()

@@ -108,6 +108,24 @@ def new_context(verify: bool = True) -> ssl.SSLContext:
     return context
 
 
+class NamedContext:
+    """An SSL context for urllib3 1.26, which names no host to OpenSSL where that is an address.
+
+    OpenSSL could not check the certificate then, and Python refuses to begin.
+    """
+
+    def __init__(self, context: Any, host: str) -> None:
+        self._context = getattr(context, "_context", context)
+        self._host = host.strip("[]")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    def wrap_socket(self, sock: Any, server_hostname: str | None = None, **kwargs: Any) -> Any:
+        """Wrap a socket, with the host's name or address in any case."""
+        return self._context.wrap_socket(sock, server_hostname=server_hostname or self._host, **kwargs)
+
+
 def load_bundle(context: ssl.SSLContext, path: str, origin: str) -> None:
     """Trust the certificates of a file (PEM or DER, told apart by content) or of a folder in OpenSSL's form."""
     try:
