@@ -40,6 +40,7 @@ from .exceptions import (
 )
 from .models import (
     AccessToken,
+    Answer,
     Chat,
     ChatCompletion,
     ChatCompletionChunk,
@@ -47,6 +48,7 @@ from .models import (
     ChoicesChunk,
     Embedding,
     Embeddings,
+    EmbeddingsUsage,
     FewShotExample,
     Function,
     FunctionCall,
@@ -58,6 +60,7 @@ from .models import (
     Obj,
     Storage,
     TokensCount,
+    TokensCounts,
     Usage,
 )
 
@@ -66,6 +69,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AccessToken",
+    "Answer",
     "AuthenticationError",
     "BadRequestError",
     "Chat",
@@ -77,6 +81,7 @@ __all__ = [
     "ContentFilterError",
     "Embedding",
     "Embeddings",
+    "EmbeddingsUsage",
     "Emulator",
     "FewShotExample",
     "ForbiddenError",
@@ -104,6 +109,7 @@ __all__ = [
     "StreamError",
     "TLSError",
     "TokensCount",
+    "TokensCounts",
     "TransportError",
     "UnprocessableEntityError",
     "Usage",

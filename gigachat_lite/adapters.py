@@ -26,6 +26,7 @@ from .trust import NamedContext, Trust
 
 LOOK_ON = 0.05  # seconds to wait, after a stream's own end, for the end of its body
 PIECE = 65536
+INTERIM_LIMIT = 100  # answers of status 1xx before the one that counts
 GZIP_MAGIC = b"\x1f\x8b"
 OLD_URLLIB3 = not hasattr(urllib3.response, "BaseHTTPResponse")  # before 2.0
 
@@ -101,6 +102,17 @@ class PacedResponse(http.client.HTTPResponse):
         raw.__class__ = PacedIO
         raw.note = local.note or Try()
         raw.limit = sock.gettimeout()
+
+    def _read_status(self) -> tuple[str, int, str]:
+        """Skip interim answers; http.client skips 100 alone and would take a 103 for the answer (RFC 9110, 15.2)."""
+        version, status, reason = super()._read_status()  # type: ignore[misc]
+        for _ in range(INTERIM_LIMIT):
+            if not 100 < status < 200 or status == 101:
+                break
+            while self.fp.readline(PIECE).strip():
+                pass
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+        return version, status, reason
 
 
 class PacedConnection:

@@ -30,7 +30,7 @@ from requests.cookies import RequestsCookieJar
 from requests.utils import get_environ_proxies, select_proxy
 
 from .adapters import Body, TLSAdapter, Try, local
-from .config import DEFAULTS, Secret, check_proxy, coerce, did_you_mean, host_of, load_config, redact
+from .config import DEFAULTS, Secret, check_proxy, coerce, did_you_mean, host_of, is_loopback, load_config, redact
 from .context import check_headers, context_headers
 from .decode import Reply, Stream, decode_json, iter_lines, iter_sse, read_json, unveiled, x_headers
 from .exceptions import (
@@ -384,8 +384,10 @@ class Transport:
             self.trusts[origin] = Trust(self.config, host_of(url), with_cert)
         self.session.mount(origin, TLSAdapter(self.trusts.get(origin), max(self.config["max_connections"], 10)))
         proxy, where = self.config["proxy"], "proxy (GIGACHAT_PROXY)"
-        if proxy is None and self.config["trust_env"]:
-            proxy, where = select_proxy(url, get_environ_proxies(url, no_proxy=None)), "the proxy of the environment"
+        here = origin.startswith("http:") and is_loopback(host_of(url))  # clear text that is not to leave this machine
+        if proxy is None and self.config["trust_env"] and not here:
+            proxy = Secret(select_proxy(url, get_environ_proxies(url, no_proxy=None)) or "")
+            where = "the proxy of the environment"
         self.routes[origin] = {urlsplit(url).scheme: check_proxy(proxy, where)} if proxy else {}
 
     def send(self, call: Call) -> Reply:
@@ -515,6 +517,9 @@ def judge(reply: Reply, stream: bool) -> Reply:
     response, body = reply.response, reply.body
     assert body is not None
     status = response.status_code
+    if status < 200:
+        response.close()  # what follows on this connection belongs to nobody
+        return refuse(reply, status, b"")
     good = 200 <= status < 300
     kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if good and stream and kind == "text/event-stream":

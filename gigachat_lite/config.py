@@ -133,10 +133,10 @@ def load_config(
     ``environ`` replaces ``os.environ``, which is never changed. Raises ConfigurationError, naming the setting and its
     source, for what cannot work.
     """
+    given = {key: _veiled(key, value) for key, value in given.items()}
     for key in given:
         if key not in DEFAULTS:
             raise TypeError(f"no such setting: {key!r}{did_you_mean(key, DEFAULTS)}")
-    given = {key: _veiled(key, value) for key, value in given.items()}
     layers = [
         Layer("argument %s", {key: value for key, value in given.items() if value is not None and value != ""}),
         _layer("environment variable %s", os.environ if environ is None else environ, "the environment"),
@@ -157,7 +157,7 @@ def load_config(
 
 
 def _veiled(key: str, value: Any) -> Any:
-    return Secret(value) if key in SECRETS and isinstance(value, str) else value
+    return Secret(value) if (key in SECRETS or key not in DEFAULTS) and isinstance(value, str) else value
 
 
 def coerce(key: str, value: Any, where: str) -> Any:
@@ -345,7 +345,7 @@ def check_proxy(proxy: str, origin: str) -> Secret:
     """Refuse a proxy that requests cannot use, before it raises something less clear; give it back with its scheme."""
     proxy = Secret(proxy if "://" in proxy else "http://" + proxy)
     scheme = proxy.partition("://")[0].lower()
-    if scheme in ("http", "https"):
+    if scheme == "http":
         return proxy
     if scheme not in ("socks4", "socks4a", "socks5", "socks5h"):
         raise ConfigurationError(

@@ -310,7 +310,7 @@ class Stream:
             self._shut(self._body.close)
 
     def _decode(self, name: str, data: str) -> ChatCompletionChunk | None:
-        """Make a chunk of an event; None for one that says nothing: a heartbeat, or an unknown one without choices."""
+        """Make a chunk of an event; None for one without choices, as a heartbeat is, or one with the usage alone."""
         try:
             value = decode_json(data)
         except (ValueError, RecursionError):
@@ -322,12 +322,13 @@ class Stream:
             if known and data.strip():
                 raise StreamError("an event of the stream is no JSON object")
             return None
-        if not value.get("choices") or not known or name == "error":
-            if name == "error" or (known and ("status" in value or "message" in value)):
-                self._raise_event(value, data)
-            if "choices" not in value and not known:
-                return None
-        self._assembly.add(value)
+        choices = value.get("choices")
+        if name == "error" or (known and not choices and ("status" in value or "message" in value)):
+            self._raise_event(value, data)
+        if known or choices:
+            self._assembly.add(value)
+        if not choices or not isinstance(choices, list):
+            return None
         return with_headers(ChatCompletionChunk(value), self.x_headers)
 
     def _raise_event(self, value: dict[str, Any], data: str) -> NoReturn:

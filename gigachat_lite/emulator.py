@@ -761,7 +761,7 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, OverflowError) as exc:
         taken = getattr(exc, "errno", None) == errno.EADDRINUSE
         reason = "the port is taken, choose another with --port" if taken else getattr(exc, "strerror", None) or exc
-        print(f"Cannot listen on {options.host} port {options.port}: {reason}.", file=sys.stderr)
+        print(f"Cannot listen on {options.host} port {options.port}: {str(reason).rstrip('.')}.", file=sys.stderr)
         return 1
     return 0
 

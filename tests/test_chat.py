@@ -287,6 +287,22 @@ def test_options_are_stronger_than_custom_headers_and_those_than_the_variables(s
     assert headers.get_all("User-Agent") == ["mine/1"]
 
 
+def test_the_spelling_of_a_header_does_not_decide_which_one_wins(service):
+    running, giga = service
+
+    def ask():
+        gigachat_lite.authorization_cvar.set("Bearer of-the-variable")
+        gigachat_lite.session_id_cvar.set("variable")
+        gigachat_lite.custom_headers_cvar.set({"authorization": "Bearer of-custom", "x-session-id": "custom"})
+        giga.get_models()
+        giga.get_models(headers={"AUTHORIZATION": "Bearer of-the-call", "X-SESSION-ID": "call"})
+
+    in_context(ask)
+    first, second = (request.headers for request in running.calls)
+    assert (first["Authorization"], first["X-Session-ID"]) == ("Bearer of-custom", "custom")
+    assert (second["Authorization"], second["X-Session-ID"]) == ("Bearer of-the-call", "call")
+
+
 @pytest.mark.parametrize("name", ["X-Client-ID", "x-own"])
 def test_oauth_gets_no_headers_of_the_context(name, service, client):
     running, _ = service

@@ -1234,13 +1234,24 @@ def test_a_proxy_that_cannot_be_used_is_a_clear_error(monkeypatch, client, addre
 @pytest.mark.parametrize("name, form", [
     ("HTTP_PROXY", "http://{}"), ("http_proxy", "{}"), ("ALL_PROXY", "http://user:pw@{}"), ("all_proxy", "HTTP://{}"),
 ])
-def test_a_proxy_of_the_environment_is_used_in_every_form(monkeypatch, server, client, proxy, name, form):
-    host, between = server(CHAT), proxy()
+def test_a_proxy_of_the_environment_is_used_in_every_form(monkeypatch, resolve, server, client, proxy, name, form):
+    resolve()  # no name is known here; the proxy knows this one
+    host = server(CHAT)
+    between = proxy({"gigachat.example": host.port})
     monkeypatch.setenv(name, form.format(f"127.0.0.1:{between.port}"))
+    address = {"base_url": f"http://gigachat.example:{host.port}/v1", "allow_http": True}
+    client(trust_env=True, **address).chat("?")
+    assert len(between.targets) == 1
+    with pytest.raises(TransportError, match="resolved"):
+        client(trust_env=False, max_retries=0, **address).chat("?")
+    assert len(between.targets) == 1
+
+
+def test_clear_text_for_this_machine_does_not_go_through_a_proxy_of_the_environment(monkeypatch, server, client, proxy):
+    host, between = server(CHAT), proxy()
+    monkeypatch.setenv("HTTP_PROXY", between.url)
     client(host, trust_env=True).chat("?")
-    assert len(between.targets) == 1
-    client(host, trust_env=False).chat("?")
-    assert len(between.targets) == 1
+    assert not between.targets and len(host.requests) == 1
 
 
 @pytest.mark.parametrize("form", ["http://{}", "{}"])
@@ -1252,11 +1263,65 @@ def test_a_proxy_of_the_environment_is_used_for_tls(monkeypatch, server, client,
 
 
 @pytest.mark.parametrize("exceptions", ["localhost", "[::1],localhost", "[::1], localhost", "*", "::1,localhost"])
-def test_a_host_that_is_excepted_from_proxies_is_asked_directly(monkeypatch, server, client, exceptions):
-    host = server(CHAT)
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+def test_a_host_that_is_excepted_from_proxies_is_asked_directly(monkeypatch, server, client, certs, exceptions):
+    host = server(CHAT, context=certs.context())
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("NO_PROXY", exceptions)
-    assert client(host, trust_env=True).chat("?").choices[0].message.content == CHAT_TEXT
+    giga = client(host, trust_env=True, ca_bundle_file=certs.ca_pem)
+    assert giga.chat("?").choices[0].message.content == CHAT_TEXT
+
+
+def test_a_slow_proxy_leaves_the_handshake_only_what_is_left_of_the_deadline(server, client, certs, proxy):
+    silent = server([never()], greet=["stall"])
+    between = proxy(silent.port, drip=0.01)  # the tunnel is there after half a second
+    giga = client(base_url="https://localhost:1/v1", ca_bundle_file=certs.ca_pem, proxy=between.url)
+    began = time.monotonic()
+    with pytest.raises(RequestTimeout, match="deadline"):
+        giga.chat("?", deadline=0.8)
+    assert time.monotonic() - began < 0.8 + 0.35  # twice the deadline would be far beyond
+
+
+@pytest.mark.parametrize("interim", [
+    b"HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n", b"HTTP/1.1 102 \r\n\r\n" * 3,
+], ids=["a hint", "three times wait"])
+def test_an_interim_answer_is_not_taken_for_the_answer(server, client, interim):
+    first, second = reply(body='{"model": "first"}'), reply(body='{"model": "second"}')
+    host = server([raw(interim + first.wire, end="keep"), second])
+    giga = client(host)
+    assert giga.chat("1").model == "first" and giga.chat("2").model == "second"
+    assert (len(host.requests), host.connections) == (2, 1)
+
+
+def test_a_switch_of_protocols_is_an_error_and_its_connection_is_closed(server, client):
+    host = server([raw(b"HTTP/1.1 101 Switching Protocols\r\n\r\n" + CHAT.wire, end="keep"), CHAT])
+    giga = client(host)
+    with pytest.raises(ResponseError, match="101"):
+        giga.chat("1")
+    assert giga.chat("2").choices[0].message.content == CHAT_TEXT
+    assert host.connections == 2
+
+
+@pytest.mark.parametrize("status", [429, 500, 503, 504])
+def test_a_wish_to_be_left_alone_is_heeded_whatever_the_status(server, client, status):
+    host = server([reply(status, headers={"Retry-After": "100"})])
+    giga = client(host)
+    with pytest.raises(ResponseError, match="100 s") as caught:
+        giga.get_models()
+    assert caught.value.retry_after == 100 and len(host.requests) == 1 and giga.pauses == []
+
+
+def test_a_length_that_is_no_number_is_none(server, client):
+    wire = CHAT.wire.replace(b"Content-Length: ", b"Content-Length: \xb2", 1)
+    host = server([raw(wire)])
+    assert client(host).chat("?").choices[0].message.content == CHAT_TEXT
+
+
+def test_many_members_of_an_error_stay_within_the_limit(server, client):
+    members = gzip.compress(b"0" * 65536) * 700
+    host = server([reply(422, body=members, headers={"Content-Encoding": "gzip"})])
+    with pytest.raises(ResponseError) as caught:
+        client(host).chat("?")
+    assert 0 < len(caught.value.content) <= 65536
 
 
 

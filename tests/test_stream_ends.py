@@ -132,6 +132,20 @@ WAYS_TO_LEAVE += [by_collector_only, by_interrupt, by_error_in_the_loop, by_anot
 WAYS_TO_LEAVE += [by_forgetting_it_in_a_handler, by_forgetting_it_after_an_error]
 
 
+def test_a_place_counts_for_the_thread_that_reads_and_not_for_the_one_that_opened_the_stream(server, client):
+    gate = threading.Event()
+    running = server([sse([EVENTS[0], gate, *EVENTS[1:]]), CHAT])
+    giga = client(running, max_connections=1, pool_timeout=5)
+    stream = giga.stream("x")
+    next(stream)
+    reader = threading.Thread(target=lambda: list(stream))
+    reader.start()
+    until(lambda: stream._holder == reader.ident)
+    threading.Timer(0.1, gate.set).start()
+    assert giga.chat("x").choices[0].message.content == CHAT_TEXT  # waits for its turn instead of being refused
+    reader.join()
+
+
 @pytest.mark.parametrize("leave", WAYS_TO_LEAVE)
 def test_a_stream_left_early_frees_its_place_and_its_connection(server, client, leave):
     running = server([held(EVENTS[:2]), CHAT])
