@@ -16,6 +16,12 @@ NO_KEY = """\
 Попробовать без ключа и без сети: gigachat-lite --emulator "Привет! Кто ты?"
 """
 
+REASONS = {
+    "length": "ответ оборван: кончились max_tokens (finish_reason length)",
+    "blacklist": "тема под ограничением, ответ заменён сервисом (finish_reason blacklist)",
+    "error": "модель ошиблась в аргументах функции (finish_reason error)",
+}
+
 
 def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
@@ -33,10 +39,15 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns 0, 1 (service or network), 2 (usage or settings), 130 (Ctrl-C) or 141 (pipe)."""
+    if sys.stdout is None:  # closed by the caller: nobody is to see the answer
+        return 2
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal that lacks a letter shows "?" instead of a traceback
             stream.reconfigure(errors="replace")
     options = parser().parse_args(argv)
+    prompt = " ".join(options.prompt).strip()
+    if not prompt:
+        parser().error("вопрос пуст")
     try:
         with contextlib.ExitStack() as stack:
             settings = emulator_settings(stack) if options.emulator else {}
@@ -46,7 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             if not has_way(client):
                 sys.stderr.write(NO_KEY)
                 return 2
-            answer(client, " ".join(options.prompt), sys.stdout, whole=options.no_stream)
+            reason = answer(client, prompt, sys.stdout, whole=options.no_stream)
+            if reason not in (None, "stop"):
+                print(f"gigachat-lite: {REASONS.get(reason, 'finish_reason ' + reason)}", file=sys.stderr)
     except ConfigurationError as exc:
         return fail(exc, 2)
     except GigaChatException as exc:
@@ -73,14 +86,16 @@ def has_way(client: GigaChat) -> bool:
     return any(client.config[name] for name in ways)
 
 
-def answer(client: GigaChat, prompt: str, out: TextIO, whole: bool) -> None:
-    """Print the answer, as it comes or whole, with a line end after it; what had come stays printed on an error."""
+def answer(client: GigaChat, prompt: str, out: TextIO, whole: bool) -> str | None:
+    """Print the answer, as it comes or whole, with a line end after it, and tell its finish reason.
+
+    What had come stays printed on an error.
+    """
     if whole:
         choices = client.chat(prompt).choices or []
-        print(
-            "".join((choice.message and choice.message.content) or "" for choice in choices[:1]), file=out, flush=True
-        )
-        return
+        message = choices[0].message if choices else None
+        print((message and message.content) or "", file=out, flush=True)
+        return choices[0].finish_reason if choices else None
     with client.stream(prompt) as stream:
         try:
             for chunk in stream:
@@ -91,6 +106,7 @@ def answer(client: GigaChat, prompt: str, out: TextIO, whole: bool) -> None:
         finally:
             if stream.text:
                 print(file=out, flush=True)
+    return stream.finish_reason
 
 
 def fail(exc: Exception, code: int) -> int:

@@ -2,20 +2,17 @@
 
 * TLSAdapter: a requests adapter that uses one trust and nothing else, directly and through a proxy.
 * Try, and the connections that keep it: what one try of a request went through, and the deadline it has to mind.
-* Body: the bytes of an answer as they arrive, complete or an error, and the connection given back whole or closed.
 """
 
 from __future__ import annotations
 
 import functools
 import http.client
-import re
 import socket
 import sys
 import threading
 import time
-import zlib
-from typing import Any, Callable, cast
+from typing import Any
 
 import requests
 import urllib3
@@ -24,10 +21,8 @@ from requests.utils import select_proxy
 
 from .trust import NamedContext, Trust
 
-LOOK_ON = 0.05  # seconds to wait, after a stream's own end, for the end of its body
 PIECE = 65536
-INTERIM_LIMIT = 100  # answers of status 1xx before the one that counts
-GZIP_MAGIC = b"\x1f\x8b"
+INTERIM_LIMIT = 100  # answers of status 1xx before the one that counts, and lines in each
 OLD_URLLIB3 = not hasattr(urllib3.response, "BaseHTTPResponse")  # before 2.0
 
 
@@ -109,8 +104,9 @@ class PacedResponse(http.client.HTTPResponse):
         for _ in range(INTERIM_LIMIT):
             if not 100 < status < 200 or status == 101:
                 break
-            while self.fp.readline(PIECE).strip():
-                pass
+            for _ in range(INTERIM_LIMIT):
+                if not self.fp.readline(PIECE).strip():
+                    break
             version, status, reason = super()._read_status()  # type: ignore[misc]
         return version, status, reason
 
@@ -136,7 +132,11 @@ class PacedConnection:
 
     def _new_conn(self) -> Any:
         sock = super()._new_conn()  # type: ignore[misc]
-        sock.settimeout((local.note or Try()).patience(sock.gettimeout()))  # what is left, for the handshake
+        try:
+            sock.settimeout((local.note or Try()).patience(sock.gettimeout()))  # what is left, for the handshake
+        except OSError:
+            sock.close()
+            raise
         return sock
 
     def _tunnel(self) -> None:
@@ -231,87 +231,3 @@ class TLSAdapter(HTTPAdapter):
 
 
 _BLANK = vars(requests.Response())
-
-
-# Bodies
-
-
-class Body:
-    """The bytes of an answer as they arrive: whole, or an error.
-
-    ``read()`` gives what has arrived, and b"" at the end, when the connection has been given back. A body shorter than
-    its Content-Length raises ``http.client.IncompleteRead``, which urllib3 1.26 and ``read1`` leave out.
-    """
-
-    def __init__(self, response: requests.Response, note: Try) -> None:
-        self.note = note
-        self._raw = cast(Any, response.raw)
-        self._read1: Callable[[int], bytes] = self._raw._fp.read1
-        chunked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
-        length = response.headers.get("Content-Length", "")
-        self._left = int(length) if re.fullmatch("[0-9]+", length) and not chunked else None
-        self._encoding = response.headers.get("Content-Encoding", "identity").lower()
-
-    def read(self) -> bytes:
-        """Read what has arrived, waiting for one byte at least."""
-        data: bytes = self._read1(PIECE) if self._left != 0 else b""
-        if self._left is not None:
-            self._left -= len(data)
-        if not data:
-            if self._left:
-                raise http.client.IncompleteRead(b"", self._left)
-            self._give_back()
-        return data
-
-    def read_all(self, limit: int | None = None) -> bytes:
-        """Read and decompress the whole body; with a limit in bytes, as much as that, and the rest is dropped."""
-        pieces, size = [], 0
-        while limit is None or size < limit:
-            piece = self.read()
-            if not piece:
-                break
-            pieces.append(piece)
-            size += len(piece)
-        else:
-            self.close()
-        return self._decompress(b"".join(pieces)[:limit], limit)
-
-    def _decompress(self, data: bytes, limit: int | None) -> bytes:
-        if self._encoding not in ("gzip", "x-gzip"):
-            return data
-        plain, first = b"", True
-        while first or (data[:2] == GZIP_MAGIC and (limit is None or len(plain) < limit)):
-            unzip, first = zlib.decompressobj(zlib.MAX_WBITS | 16), False
-            plain += unzip.decompress(data, 0 if limit is None else limit - len(plain))
-            if not unzip.eof and limit is None:
-                raise http.client.IncompleteRead(b"")
-            data = unzip.unused_data
-        return plain
-
-    def finish(self) -> None:
-        """Give the connection back if the body ends within 50 ms, else close it."""
-        try:
-            self.note.until = time.monotonic() + min(LOOK_ON, self.note.patience(LOOK_ON) or 0)
-            while self.read():
-                pass
-        except Exception:  # whatever it was, the stream was whole before it
-            self.close()
-
-    def close(self) -> None:
-        """Close the connection, unless it was given back."""
-        try:
-            self._raw.close()
-            self._raw.release_conn()
-        except RuntimeError:  # called below its own reader, as by a signal handler
-            self.abandon()
-
-    def abandon(self) -> None:
-        """Close the connection without taking a lock, as a finalizer must."""
-        connection = getattr(self._raw, "_connection", None)
-        if connection is not None:
-            self._raw._connection = None
-            connection.close()
-
-    def _give_back(self) -> None:
-        self._raw._fp.close()
-        self._raw.release_conn()

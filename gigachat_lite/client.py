@@ -29,10 +29,10 @@ import requests
 from requests.cookies import RequestsCookieJar
 from requests.utils import get_environ_proxies, select_proxy
 
-from .adapters import Body, TLSAdapter, Try, local
+from .adapters import TLSAdapter, Try, local
 from .config import DEFAULTS, Secret, check_proxy, coerce, did_you_mean, host_of, is_loopback, load_config, redact
 from .context import check_headers, context_headers
-from .decode import Reply, Stream, decode_json, iter_lines, iter_sse, read_json, unveiled, x_headers
+from .decode import Body, Reply, Stream, decode_json, iter_lines, iter_sse, read_json, unveiled, x_headers
 from .exceptions import (
     ConfigurationError,
     GigaChatException,
@@ -56,6 +56,7 @@ from .faults import (
 from .models import (
     A,
     AccessToken,
+    Chat,
     ChatCompletion,
     Embeddings,
     Model,
@@ -251,8 +252,9 @@ def fetch_by_password(config: Mapping[str, Any], post: Post, until: float | None
 def refuse_to_fetch(until: float | None) -> NoReturn:
     """Say which settings could authorise; nothing is sent."""
     raise ConfigurationError(
-        "no way to authorise: set credentials (GIGACHAT_CREDENTIALS, in the environment or in .env), or client_id and "
-        "client_secret, user and password, access_token, or cert_file; a key is made at https://developers.sber.ru/studio"
+        "no way to authorise: set credentials (GIGACHAT_CREDENTIALS, in the environment or in a .env of the working "
+        "directory or above it), client_id and client_secret, user and password, access_token, or cert_file; a key is "
+        "made at https://developers.sber.ru/studio"
     )
 
 
@@ -354,10 +356,13 @@ class NoCookies(RequestsCookieJar):
         """Take nothing out of an answer."""
 
 
+SPARE_CONNECTIONS = 32  # kept beyond max_connections, for the calls that the limiter does not count
+
+
 class Transport:
     """One session for the two hosts, one retry loop, and the one place where foreign errors become ours."""
 
-    def __init__(self, config: Mapping[str, Any], tokens: TokenCache) -> None:
+    def __init__(self, config: Mapping[str, Any], tokens: TokenCache, trusts: Mapping[str, Trust]) -> None:
         self.config = config
         self.tokens = tokens
         self.limiter = Limiter(config["max_connections"], config["pool_timeout"])
@@ -368,7 +373,7 @@ class Transport:
         self.session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]
         self.session.adapters.clear()
         self.routes: dict[str, dict[str, str]] = {}  # the proxy of each origin, in the form that requests takes
-        self.trusts: dict[str, Trust] = {}
+        self.trusts: dict[str, Trust] = dict(trusts)  # those of the parent, after a fork
         for key, with_cert in (("base_url", True), ("auth_url", config["auth_client_cert"])):
             self._mount(config[key], with_cert)
         headers = {"User-Agent": "gigachat-lite/" + __version__, "Accept": "application/json"}
@@ -380,9 +385,11 @@ class Transport:
         origin = origin_of(url)
         if origin in self.routes:
             return
-        if origin.startswith("https"):
+        if origin.startswith("https") and origin not in self.trusts:
             self.trusts[origin] = Trust(self.config, host_of(url), with_cert)
-        self.session.mount(origin, TLSAdapter(self.trusts.get(origin), max(self.config["max_connections"], 10)))
+        self.session.mount(
+            origin, TLSAdapter(self.trusts.get(origin), self.config["max_connections"] + SPARE_CONNECTIONS)
+        )
         proxy, where = self.config["proxy"], "proxy (GIGACHAT_PROXY)"
         here = origin.startswith("http:") and is_loopback(host_of(url))  # clear text that is not to leave this machine
         if proxy is None and self.config["trust_env"] and not here:
@@ -584,7 +591,10 @@ def watch_forks() -> None:
 
     def renew() -> None:
         for client in list(_clients):
-            client._start(client._tokens.peek())
+            trusts = client._transport.trusts
+            for trust in trusts.values():
+                trust.renew()
+            client._start(client._tokens.peek(), trusts)
 
     os.register_at_fork(after_in_child=renew)
 
@@ -594,7 +604,12 @@ class GigaChat:
 
     Settings come from the arguments, from ``GIGACHAT_*`` variables and from ``.env`` (see ``load_config``). One client
     serves any number of threads; it can be pickled, and it survives a fork. Every endpoint also takes ``headers=``,
-    ``timeout=`` (seconds, or a pair for connecting and for each wait) and ``deadline=`` (seconds for the whole call).
+    ``timeout=`` (seconds, or a pair for connecting and for each wait) and ``deadline=`` (seconds for the whole call,
+    with all its tries and the token it may have to fetch). The settings: credentials, client_id, client_secret, scope,
+    model, base_url, auth_url, access_token, user, password, verify_ssl_certs, ca_bundle_file, cert_file, key_file,
+    key_file_password, auth_client_cert, ssl_context, timeout, deadline, max_connections, pool_timeout, max_retries,
+    retry_backoff_factor, retry_on_status_codes, token_expiry_buffer_ms, profanity_check, flags, proxy, trust_env,
+    allow_http; and env_file, environ.
     """
 
     def __init__(self, **settings: Unpack[Settings]) -> None:
@@ -603,14 +618,14 @@ class GigaChat:
             self.config = load_config(**settings)
         finally:
             settings.clear()  # type: ignore[attr-defined] # a crash report shows the locals of frames
-        self._start(None)
+        self._start(None, {})
 
-    def _start(self, token: Token | None) -> None:
+    def _start(self, token: Token | None, trusts: Mapping[str, Trust]) -> None:
         config = self.config
         if token is None and config["access_token"]:
             token = Token(config["access_token"])
         self._tokens = TokenCache(self._way(), token)
-        self._transport = Transport(config, self._tokens)
+        self._transport = Transport(config, self._tokens, trusts)
         if hasattr(os, "register_at_fork"):
             watch_forks()
             _clients.add(self)
@@ -640,7 +655,7 @@ class GigaChat:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.config = state["config"]
-        self._start(None)
+        self._start(None, {})
 
     def close(self) -> None:
         """Close the connections that are not in use."""
@@ -730,9 +745,10 @@ class GigaChat:
         unknown = set(options) - {"headers", "timeout", "deadline"}
         if unknown:
             name = sorted(unknown)[0]
-            raise TypeError(
-                "no such option: {!r}{}".format(name, did_you_mean(name, ("headers", "timeout", "deadline")))
-            )
+            near = did_you_mean(name, ("headers", "timeout", "deadline"))
+            if name in Chat._fields:
+                near = f"; a field of the request goes into a dict: chat({{'messages': [...], {name!r}: ...}})"
+            raise TypeError(f"no such option: {name!r}{near}")
         headers = check_headers([*context_headers().items(), *(options.get("headers") or {}).items()])
         if "Authorization" in headers:
             headers["Authorization"] = Secret(headers["Authorization"])
@@ -755,11 +771,13 @@ class GigaChat:
 
     def _offer_models(self, error: NotFoundError, call: Call) -> None:
         """Put the models that the service offers into the error, if they are to be had within 5 s."""
-        soon = time.monotonic() + 5
+        path, soon = call.path, time.monotonic() + 5
         call = Call("GET", "/models", headers=call.headers, timeout=call.timeout, until=min(call.until or soon, soon))
         try:
             models = self._wrap(self._transport.send(call), dict, Models)
-            error.hint = f"The service offers: {', '.join(str(model.id) for model in models.data)}. {error.hint}"
+            kind = "embedder" if path == "/embeddings" else "chat"
+            ids = [model.id for model in models.data if path.startswith("/models") or model.type in (kind, None)]
+            error.hint = f"The service offers: {', '.join(ids)}. {error.hint}"
         except Exception:  # the hint is a kindness; the error stands without it
             logger.debug("the models could not be listed")
 

@@ -178,6 +178,9 @@ def redact(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: "***" if key in SECRETS and value else value for key, value in config.items()}
 
 
+HABITS = {"api_key": "credentials", "auth_key": "credentials", "token": "access_token", "verify": "verify_ssl_certs"}
+
+
 def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
     """Name the nearest known name.
 
@@ -186,7 +189,8 @@ def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
     """
     import difflib
 
-    near = difflib.get_close_matches(str(name), list(known), 1)
+    known = list(known)
+    near = [HABITS[name]] if HABITS.get(name) in known else difflib.get_close_matches(str(name), known, 1)
     return f"; did you mean {prefix + near[0]!r}?" if near else ""
 
 
@@ -283,7 +287,11 @@ def _choose_way(layers: list[Layer]) -> None:
                 half = "{} needs {} beside it".format(layer.name(there), " and ".join(missing))
         if half and rank == 0:
             break
-    if half:
+    if half and any(key in layer.values for layer in layers for key in ("access_token", "cert_file", "ssl_context")):
+        for layer in layers:  # no pair is needed, so half of one does no harm
+            for key in (key for way in WAYS for key in way):
+                layer.values.pop(key, None)
+    elif half:
         raise ConfigurationError(half)
 
 
@@ -371,6 +379,14 @@ def _text(value: Any) -> str:
     return text
 
 
+def _name(value: Any) -> str:
+    """Take what stands before the colon of Basic authorisation, and so has none (RFC 7617)."""
+    name = _text(value)
+    if ":" in name:
+        raise ValueError("it has no colon")
+    return name
+
+
 def _secret(value: Any) -> Secret:
     if not isinstance(value, str) or len(value.encode("utf-8", "replace")) > 1024:
         raise ValueError("a string of at most 1024 bytes is needed")
@@ -397,6 +413,8 @@ def _key(value: Any) -> Secret:
         raise ValueError(
             "this is a client id or a client secret, not a key: give client_id and client_secret, or " + advice
         )
+    if re.fullmatch(f"{UUID.pattern}:.+", key, re.IGNORECASE):
+        raise ValueError("this is client_id:client_secret as it stands: give client_id and client_secret, or " + advice)
     if key.startswith("eyJ") or key.count(".") >= 2:
         raise ValueError("this is an access token, not a key: give it as access_token, or " + advice)
     if re.search(r"[\s\x00-\x1f]", key):
@@ -419,6 +437,8 @@ def _url(value: Any) -> str:
     try:
         parts = urlsplit(text if "://" in text else "https://" + text)
         port, host = parts.port, parts.hostname or ""
+        if port == 0:
+            raise ValueError
     except ValueError:
         raise ValueError("this is not an address") from None
     if parts.username is not None or parts.password is not None:
@@ -434,10 +454,10 @@ def _url(value: Any) -> str:
 
 
 def _base_url(value: Any) -> str:
-    """Take the API's address; a GigaChat host alone gets the path that the service has there."""
-    url = _url(value)
-    if url.count("/") == 2 and is_gigachat(host_of(url)):
-        url += "/v1" if host_of(url).endswith("giga.chat") else "/api/v1"
+    """Take the API's address, also with too much or too little of a path behind a GigaChat host."""
+    url = re.sub("/chat/completions$", "", _url(value))
+    if is_gigachat(host_of(url)) and urlsplit(url).path in ("", "/api"):
+        url = url[: -len(urlsplit(url).path) or None] + ("/v1" if host_of(url).endswith("giga.chat") else "/api/v1")
     return url
 
 
@@ -488,11 +508,11 @@ def _limit(value: Any) -> float | None:
     return None if number > 10**8 else number
 
 
-def _count(least: int) -> Callable[[Any], int]:
+def _count(least: int, most: int = 10**9) -> Callable[[Any], int]:
     def coerce(value: Any) -> int:
         number = _number(value)
-        if number != int(min(number, 10**9)) or number < least:
-            raise ValueError(f"a whole number from {least} on is needed")
+        if not least <= number <= most or number != int(number):
+            raise ValueError(f"a whole number from {least} to {most} is needed")
         return int(number)
 
     return coerce
@@ -539,7 +559,8 @@ def _context(value: Any) -> ssl.SSLContext:
 
 
 COERCE: dict[str, Callable[[Any], Any]] = {
-    **dict.fromkeys(("client_id", "scope", "model", "user"), _text),
+    **dict.fromkeys(("scope", "model"), _text),
+    **dict.fromkeys(("client_id", "user"), _name),
     **dict.fromkeys(("password", "key_file_password"), _secret),
     "base_url": _base_url,
     "auth_url": _auth_url,
@@ -552,7 +573,7 @@ COERCE: dict[str, Callable[[Any], Any]] = {
     "access_token": _token,
     "ssl_context": _context,
     "timeout": _timeout,
-    "max_connections": _count(1),
+    "max_connections": _count(1, 10**4),
     "max_retries": _count(0),
     "retry_on_status_codes": _codes,
     "flags": _items,

@@ -1,21 +1,27 @@
-"""Decode: from the bytes of an answer to plain data, and from server-sent events to a stream of chunks."""
+"""Decode: from the bytes of an answer, whole or an error, to plain data and to the events of a stream."""
 
 from __future__ import annotations
 
+import http.client
 import json
+import re
 import sys
 import threading
-from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple, NoReturn
+import time
+import zlib
+from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple, NoReturn, cast
 
 import requests
 
-from .adapters import Body, Try
+from .adapters import PIECE, Try
 from .exceptions import GigaChatException, StreamError, TLSError, TransportError, excerpt
 from .faults import ERROR_LIMIT, response_error
 from .models import ChatCompletion, ChatCompletionChunk, Usage, with_headers
 
 __all__ = ["Stream", "iter_lines", "iter_sse"]
 
+LOOK_ON = 0.05  # seconds to wait, after a stream's own end, for the end of its body
+GZIP_MAGIC = b"\x1f\x8b"
 EVENT_LIMIT = 8 << 20  # bytes of one event
 
 
@@ -89,6 +95,87 @@ def iter_sse(lines: Iterable[bytes], limit: int = EVENT_LIMIT) -> Iterator[tuple
                 raise StreamError(f"an event of the stream is longer than {limit} bytes")
         elif field == b"event":
             name = value.decode("utf-8") or "message"
+
+
+class Body:
+    """The bytes of an answer as they arrive: whole, or an error.
+
+    ``read()`` gives what has arrived, and b"" at the end, when the connection has been given back. A body shorter than
+    its Content-Length raises ``http.client.IncompleteRead``, which urllib3 1.26 and ``read1`` leave out.
+    """
+
+    def __init__(self, response: requests.Response, note: Try) -> None:
+        self.note = note
+        self._raw = cast(Any, response.raw)
+        self._read1: Callable[[int], bytes] = self._raw._fp.read1
+        chunked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
+        length = response.headers.get("Content-Length", "")
+        self._left = int(length) if re.fullmatch("[0-9]+", length) and not chunked else None
+        self._encoding = response.headers.get("Content-Encoding", "identity").lower()
+
+    def read(self) -> bytes:
+        """Read what has arrived, waiting for one byte at least."""
+        data: bytes = self._read1(PIECE) if self._left != 0 else b""
+        if self._left is not None:
+            self._left -= len(data)
+        if not data:
+            if self._left:
+                raise http.client.IncompleteRead(b"", self._left)
+            self._give_back()
+        return data
+
+    def read_all(self, limit: int | None = None) -> bytes:
+        """Read and decompress the whole body; with a limit in bytes, as much as that, and the rest is dropped."""
+        pieces, size = [], 0
+        while limit is None or size < limit:
+            piece = self.read()
+            if not piece:
+                break
+            pieces.append(piece)
+            size += len(piece)
+        else:
+            self.close()
+        return self._decompress(b"".join(pieces)[:limit], limit)
+
+    def _decompress(self, data: bytes, limit: int | None) -> bytes:
+        if self._encoding not in ("gzip", "x-gzip"):
+            return data
+        plain, first = b"", True
+        while first or (data[:2] == GZIP_MAGIC and (limit is None or len(plain) < limit)):
+            unzip, first = zlib.decompressobj(zlib.MAX_WBITS | 16), False
+            plain += unzip.decompress(data, 0 if limit is None else limit - len(plain))
+            if not unzip.eof and limit is None:
+                raise http.client.IncompleteRead(b"")
+            data = unzip.unused_data
+        return plain
+
+    def finish(self) -> None:
+        """Give the connection back if the body ends within 50 ms, else close it."""
+        try:
+            self.note.until = time.monotonic() + min(LOOK_ON, self.note.patience(LOOK_ON) or 0)
+            while self.read():
+                pass
+        except Exception:  # whatever it was, the stream was whole before it
+            self.close()
+
+    def close(self) -> None:
+        """Close the connection, unless it was given back."""
+        try:
+            self._raw.close()
+            self._raw.release_conn()
+        except RuntimeError:  # called below its own reader, as by a signal handler
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Close the connection without taking a lock, as a finalizer must."""
+        connection = getattr(self._raw, "_connection", None)
+        if connection is not None:
+            self._raw._connection = None
+            connection.close()
+
+    def _give_back(self) -> None:
+        self._raw._fp.close()
+        self._raw.release_conn()
 
 
 class Reply(NamedTuple):
@@ -318,7 +405,9 @@ class Stream:
         known = name in ("message", "error")
         if not isinstance(value, dict):
             if name == "error":
-                raise StreamError("the service ended the stream: " + excerpt(data.encode()))
+                raise StreamError(
+                    "the service ended the stream: " + excerpt(unveiled(data.encode(), self._reply.response))
+                )
             if known and data.strip():
                 raise StreamError("an event of the stream is no JSON object")
             return None
@@ -336,7 +425,7 @@ class Stream:
         if isinstance(status, int) and 400 <= status < 600:
             content = unveiled(data.encode("utf-8"), self._reply.response)
             raise response_error(self._reply.url, status, content, self._reply.response.headers)
-        reason = excerpt(str(value.get("message") or "").encode("utf-8", "replace"))
+        reason = excerpt(unveiled(str(value.get("message") or "").encode("utf-8", "replace"), self._reply.response))
         raise StreamError("the service ended the stream: " + (reason or "without a reason"))
 
     def _complete(self) -> None:

@@ -20,8 +20,9 @@
     ├── LengthFinishReasonError         the answer was cut off by max_tokens
     └── ContentFilterError              the answer was replaced by the service's filter
 
+No call raises the last two: they are for code that looks at ``finish_reason`` and wants the official library's names.
 Whatever ends a stream early carries ``.partial``, the text received until then. ``str()`` of each is one line without
-secrets. Only misuse of a method, such as a misspelt field, is a plain ``TypeError``.
+secrets. Only misuse of a method, such as a misspelt field, is a plain ``TypeError`` or ``ValueError``.
 """
 
 from __future__ import annotations

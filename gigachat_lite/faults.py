@@ -162,13 +162,13 @@ def parse_date(text: str | None, default: float) -> float:
 
 
 WHAT_HAPPENED = {
-    "dns": "the name cannot be resolved; check base_url (GIGACHAT_BASE_URL) and the network",
+    "dns": "the name cannot be resolved; check base_url, auth_url, and whether a proxy is needed (GIGACHAT_PROXY)",
     "refused": "no connection; check base_url (GIGACHAT_BASE_URL) and whether a proxy is needed (GIGACHAT_PROXY)",
     "connect timeout": "no connection within the connect timeout; a proxy may be needed (proxy, GIGACHAT_PROXY)",
     "read timeout": "nothing came for {read} s (timeout, GIGACHAT_TIMEOUT)",
-    "deadline": "the deadline of this call ran out",
+    "deadline": "the deadline of this call ran out; give it more (deadline, GIGACHAT_DEADLINE)",
     "proxy": "the proxy refuses the connection",
-    "broken": "the answer broke off before its end",
+    "broken": "the answer broke off before its end; ask again",
     "stale": "the connection was closed before the answer",
     "lost": "the connection was closed before the answer (is a client certificate wanted? cert_file, key_file)",
 }
@@ -194,15 +194,17 @@ def translated(
         error = TLSError(explain(chain, host_of(url), roots))
     else:
         what = WHAT_HAPPENED.get(str(fault), "the request failed").format(read=note.read)
-        if proxy:
-            what = what.partition(";")[0] + "; check the proxy (GIGACHAT_PROXY, HTTPS_PROXY), its user and its password"
+        if proxy and fault in {"proxy", "stale", "lost", *NOT_SENT}:
+            what = what.partition(";")[0]
+            what += "; check the proxy and its password (GIGACHAT_PROXY, HTTP_PROXY, HTTPS_PROXY)"
         system = next((i.strerror for i in reversed(chain) if isinstance(i, OSError) and i.strerror), None)
         tunnel = next((str(i) for i in chain if "Tunnel connection failed" in str(i) and not i.__cause__), "")
-        why = tunnel[tunnel.find("Tunnel") :].split("'")[0] if tunnel else system or type(exc).__name__
+        why = tunnel[tunnel.find("Tunnel") :].split("'")[0] if tunnel else system or ""
+        why = why or ("" if fault in WHAT_HAPPENED else type(exc).__name__)
         through = " through the proxy " + proxy.rpartition("://")[2].rpartition("@")[2] if proxy else ""
         timeout = fault in ("connect timeout", "read timeout", "deadline")
         cls = RequestTimeout if timeout else TransportError
-        error = cls(f"{urlsplit(url).netloc}{through}: {what} ({why})")
+        error = cls(f"{urlsplit(url).netloc}{through}: {what}{why and f' ({why})'}")
     error.__cause__ = exc
     return error
 
@@ -218,6 +220,10 @@ BY_STATUS: dict[int, type[ResponseError]] = {
     429: RateLimitError,
 }
 
+CLASSIC = "//gigachat.devices.sberbank.ru"
+NEWER = " Newer models are only on GIGACHAT_BASE_URL=https://api.giga.chat/v1."
+ELSEWHERE = "That is not the API: base_url ends in /api/v1 (/v1 on api.giga.chat); check it and the proxy."
+
 # What people really meet: OAuth's own codes (up to 99), and the statuses of all other answers.
 HINTS: dict[int, str] = {
     1: f"The scope is misspelt: it is one of {SCOPES}.",
@@ -225,7 +231,8 @@ HINTS: dict[int, str] = {
     5: f"No scope was sent: give one of {SCOPES}.",
     6: "The authorization key is not known: copy it again from the cabinet, or make a new one there.",
     7: f"The key belongs to another scope: set GIGACHAT_SCOPE (scope=) to one of {SCOPES}.",
-    401: "Check credentials (GIGACHAT_CREDENTIALS), or give a newer access_token.",
+    400: "The message says what the service could not read.",
+    401: "Check the key (GIGACHAT_CREDENTIALS), the token or the password that this client was given.",
     402: "The tokens of this model are used up: buy more, or name another model (GIGACHAT_MODEL).",
     403: "The account's contract does not cover this call, or the address serves something else.",
     404: "Check base_url (GIGACHAT_BASE_URL) and the id.",
@@ -250,8 +257,10 @@ def hint_for(status: int, code: Any, message: str, url: str = "") -> str:
         return "The server wants a client certificate: give cert_file and key_file."
     if 300 <= status < 400:
         return "Redirects are not followed, for they would carry the token along: check base_url (GIGACHAT_BASE_URL)."
-    if status in (403, 404) and "//gigachat.devices.sberbank.ru" in url:
-        return HINTS[status] + " Newer models are only on GIGACHAT_BASE_URL=https://api.giga.chat/v1."
+    if status == 404 and message == "No such model":
+        return "Name another model (GIGACHAT_MODEL)." + (NEWER if CLASSIC in url else "")
+    if status in (403, 404) and CLASSIC in url:
+        return HINTS[status] + NEWER
     return HINTS.get(status, "The service failed: repeat later." if status >= 500 else "")
 
 
@@ -262,6 +271,8 @@ def response_error(
     cls = BY_STATUS.get(status, ServerError if status >= 500 else ResponseError)
     error = cls(url, status, content, headers, message)
     error.hint = hint_for(status, error.code, error.message, error.url)
+    if 200 <= status < 300 or (status in (403, 404, 405) and error.body is None and content):
+        error.hint = ELSEWHERE + (NEWER if CLASSIC in error.url else "")
     return error
 
 

@@ -65,12 +65,14 @@ class Obj(_Dict):
             if not hasattr(cls, name):
                 setattr(cls, name, _field(name))
 
-    def __getattr__(self, name: str) -> Any:
-        try:
-            value = self[name]
-        except KeyError:
-            return self._absent(name)
-        return self._wrap(name, value) if type(value) is dict or type(value) is list else value
+    if not TYPE_CHECKING:  # a type checker is to see the declared fields alone
+
+        def __getattr__(self, name):
+            try:
+                value = self[name]
+            except KeyError:
+                return self._absent(name)
+            return self._wrap(name, value) if type(value) is dict or type(value) is list else value
 
     def __setattr__(self, name: str, value: Any) -> None:
         self[self._key(name)] = value
@@ -94,7 +96,7 @@ class Obj(_Dict):
     def _absent(self, name: str) -> Any:
         key = self._key(name)
         if key in self:
-            return self.__getattr__(key)
+            return self._wrap(key, self[key]) if isinstance(self[key], (dict, list)) else self[key]
         if key in self._fields:
             return None
         have = ", ".join(map(str, self)) or "none"
@@ -278,7 +280,7 @@ class ChatCompletion(Answer):
     created: int
     model: str
     object: str
-    usage: Usage | None
+    usage: Usage
     thread_id: str | None
     message_id: str | None
 
@@ -417,6 +419,8 @@ def chat_body(payload: Payload) -> dict[str, Any]:
         if not isinstance(payload, (list, tuple)):
             raise TypeError(f"a string, a list of messages, a dict or Chat is needed, not {type(payload).__name__}")
         payload = {"messages": list(payload)}
+    if "messages" not in payload and "role" in payload:
+        raise TypeError("this is one message, for it has a role: give a list of messages")
     body = dict(payload)
     more = body.pop("additional_fields", None) or {}
     if not isinstance(more, Mapping):

@@ -65,6 +65,10 @@ class Trust:
         if with_cert and config["cert_file"]:
             load_client_cert(self.context, config)
 
+    def renew(self) -> None:
+        """Make the lock anew in a forked child, for another thread of the parent may have held it."""
+        self._lock = threading.Lock()
+
     def widen(self) -> None:
         """Add the system's and certifi's roots to the same context, once, however many threads ask."""
         with self._lock:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import faulthandler
+import itertools
 import os
 import socket
 
@@ -43,14 +44,29 @@ def pytest_runtest_protocol(item):
     faulthandler.cancel_dump_traceback_later()
 
 
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory):
+    """Number the folders of the tests under one root; pytest's own tmp_path looks through all of them for each."""
+    root = tmp_path_factory.mktemp("tests")
+    return (root / str(number) for number in itertools.count())
+
+
+@pytest.fixture
+def tmp_path(folders):
+    """Make an empty folder for a test."""
+    path = next(folders) / "work"
+    path.mkdir(parents=True)
+    return path
+
+
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch, tmp_path, tmp_path_factory):
+def clean_environment(monkeypatch, tmp_path):
     """Keep the machine's settings out: variables, home, and a working directory that is the empty `tmp_path`."""
     for name in list(os.environ):
         if name.lower() in NETWORK or name.upper().startswith("GIGACHAT_"):
             monkeypatch.delenv(name)
-    home = tmp_path_factory.getbasetemp() / "homes" / tmp_path.name  # cheaper than a second mktemp()
-    home.mkdir(parents=True)
+    home = tmp_path.parent / "home"
+    home.mkdir()
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("USERPROFILE", str(home))
     monkeypatch.chdir(tmp_path)

@@ -64,6 +64,7 @@ def test_the_emulator_needs_no_key_and_streams_to_stdout_alone(capsys, monkeypat
     assert call(capsys, monkeypatch, "--emulator", "--no-stream", "Привет! Кто ты?") == (0, out, "")
 
 
+@pytest.mark.long
 def test_the_emulator_listens_to_nothing_of_the_environment():
     environ = {"GIGACHAT_BASE_URL": "https://gone.example/v1", "GIGACHAT_CREDENTIALS": KEY, "GIGACHAT_TIMEOUT": "soon",
                "HTTP_PROXY": "http://127.0.0.1:1"}
@@ -92,12 +93,14 @@ def test_settings_come_from_dotenv_too_and_odd_arguments_arrive(api, tmp_path):
     assert running.calls[0].json["messages"][0]["content"].startswith("да ")
 
 
+@pytest.mark.long
 def test_version_and_help_need_no_settings(capsys, monkeypatch):
     assert run("--version") == (0, f"gigachat-lite {gigachat_lite.__version__}\n", "")
     code, out, err = call(capsys, monkeypatch, "--help", GIGACHAT_TIMEOUT="soon")
     assert code == 0 and err == "" and not {"--model", "--no-stream", "--emulator", "--version"} - set(out.split())
 
 
+@pytest.mark.long
 def test_without_a_question_the_usage_is_shown():
     code, out, err = run("--emulator")
     assert (code, out) == (2, "") and "usage: gigachat-lite" in err and "Traceback" not in err

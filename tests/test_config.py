@@ -534,7 +534,7 @@ def test_what_is_plainly_no_key_is_refused_without_showing_it(key, advice):
     assert (key not in shown(caught.value) and key[:16] not in str(caught.value)) or key in ("…", "<ключ>")
 
 
-@pytest.mark.parametrize("key", ["not-base64!", "YWJj", KEY[:-5], UUID + ":" + UUID])
+@pytest.mark.parametrize("key", ["not-base64!", "YWJj", KEY[:-5]])
 def test_a_key_that_merely_does_not_decode_is_warned_about(key, caplog):
     assert load(credentials=key)["credentials"] == key
     assert len(messages(caplog)) == 1 and "base64" in caplog.text and key not in caplog.text

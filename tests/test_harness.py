@@ -33,6 +33,8 @@ from servers import (
 
 LOST = (OSError, http.client.HTTPException)
 
+pytestmark = pytest.mark.long  # needed where the harness itself changes
+
 
 @pytest.fixture(scope="module", autouse=True)
 def dirty_machine():

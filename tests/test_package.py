@@ -108,6 +108,7 @@ def test_a_copied_folder_is_an_installation(name, option, tmp_path):
     python(code, option, path=tmp_path, cwd=str(tmp_path))
 
 
+@pytest.mark.long
 def test_a_zipped_folder_is_one_too(tmp_path):
     archive = tmp_path / "all.zip"
     with zipfile.ZipFile(str(archive), "w") as zipped:
