@@ -572,7 +572,7 @@ def run_process(*argv: str) -> subprocess.Popen[str]:
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_command_line_prints_the_settings_and_ends_cleanly(number: int) -> None:
     with run_process("--port", "0") as process:
         assert process.stdout is not None

@@ -98,7 +98,9 @@ def test_every_public_name_is_there_and_described():
         _ = gigachat_lite.Nonsense
 
 
-@pytest.mark.parametrize("name, option", [("gigachat_lite", "-OO"), ("project.vendor.gigachat_lite", "-bb")])
+@pytest.mark.parametrize("name, option", [
+    pytest.param("gigachat_lite", "-OO", marks=pytest.mark.long), ("project.vendor.gigachat_lite", "-bb"),
+])
 def test_a_copied_folder_is_an_installation(name, option, tmp_path):
     target = tmp_path.joinpath(*name.split("."))
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -724,10 +724,10 @@ def test_silence_in_a_body_is_a_timeout_and_not_asked_for_again(server, client):
 
 
 def test_a_timeout_of_one_call_is_not_left_behind_for_the_next(server, client, certs):
-    slow = reply(200, [0.25, b"[]"])
+    slow = reply(200, [0.12, b"[]"])
     host = server([OK, slow, slow, OK], context=certs.context())
     giga = client(host, ca_bundle_file=certs.ca_pem)
-    giga.get_models(timeout=0.2)
+    giga.get_models(timeout=0.1)
     send(giga, "create")  # waits longer than the call before would have
     send(giga, "create", deadline=30.0)
     giga.get_models(deadline=2.0)
@@ -1282,12 +1282,12 @@ def test_a_host_that_is_excepted_from_proxies_is_asked_directly(monkeypatch, ser
 
 def test_a_slow_proxy_leaves_the_handshake_only_what_is_left_of_the_deadline(server, client, certs, proxy):
     silent = server([never()], greet=["stall"])
-    between = proxy(silent.port, drip=0.01)  # the tunnel is there after half a second
+    between = proxy(silent.port, drip=0.005)  # the tunnel is there after a quarter of a second
     giga = client(base_url="https://localhost:1/v1", ca_bundle_file=certs.ca_pem, proxy=between.url)
     began = time.monotonic()
     with pytest.raises(RequestTimeout, match="deadline"):
-        giga.chat("?", deadline=0.8)
-    assert time.monotonic() - began < 0.8 + 0.35  # twice the deadline would be far beyond
+        giga.chat("?", deadline=0.4)
+    assert time.monotonic() - began < 0.4 + 0.2  # a whole deadline more for the handshake would be beyond
 
 
 @pytest.mark.parametrize("interim", [

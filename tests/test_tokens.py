@@ -835,7 +835,7 @@ def test_a_silent_oauth_host_does_not_cost_a_call_whose_token_is_still_good(api,
     giga = client(server)
     giga.get_token()
     wind(giga).shift = 1760.0
-    giga.get_models(deadline=1.0)
+    giga.get_models(deadline=0.4)
     assert bearers(server) == {"Bearer a": 1}
 
 
