@@ -408,6 +408,14 @@ def test_a_context_variable_that_http_cannot_carry_is_refused_too(variable, serv
 # ---- Options of a call
 
 
+@pytest.mark.parametrize("field", ["temperature", "model", "max_tokens"])
+def test_a_field_of_the_request_given_as_an_option_is_led_to_its_place(field, service):
+    running, giga = service
+    with pytest.raises(TypeError, match="goes into a dict") as caught:
+        giga.chat("x", **{field: 1})
+    assert field in str(caught.value) and not running.calls
+
+
 @pytest.mark.parametrize("name", [*CALLS, "get_token"])
 def test_a_misspelt_option_is_refused_before_any_network(name, service):
     running, giga = service

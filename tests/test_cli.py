@@ -211,6 +211,20 @@ def test_ctrl_c_ends_with_130_and_without_a_traceback(answer, api):
 
 @posix
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a full disk")
+@pytest.mark.parametrize("flags", [[], ["--no-stream"]], ids=["stream", "whole"])
+def test_an_answer_that_is_not_whole_says_so_on_stderr(flags, api, capsys, monkeypatch):
+    events = [{"choices": [{"delta": {"content": "Од"}, "index": 0, "finish_reason": "length"}]}, "[DONE]"]
+    whole = {"choices": [{"message": {"content": "Од"}, "index": 0, "finish_reason": "length"}]}
+    running = api(lambda request, connection: sse(events) if request.json.get("stream") else reply(body=whole))
+    code, out, err = call(capsys, monkeypatch, *flags, "Привет", **settings(running))
+    assert (code, out) == (0, "Од\n") and "length" in err
+
+
+def test_an_empty_question_is_not_sent(capsys, monkeypatch):
+    code, out, err = call(capsys, monkeypatch, "  ")
+    assert (code, out) == (2, "") and "вопрос пуст" in err
+
+
 def test_a_full_disk_is_no_traceback():
     with open("/dev/full", "wb") as full:
         environ = {**os.environ, "PYTHONPATH": PACKAGE}

@@ -434,6 +434,7 @@ def test_a_file_is_found_at_home_and_a_missing_one_is_named(key):
 
 
 BAD = [
+    ("max_connections", "1000000000"), ("base_url", "https://host.example:0/v1"),
     ("verify_ssl_certs", "maybe"),
     ("allow_http", "2"),
     ("timeout", "soon"),
@@ -564,6 +565,35 @@ def test_a_key_that_merely_does_not_decode_is_warned_about(key, caplog):
 ])
 def test_a_base_url_is_taken_as_people_write_it(text, wanted):
     assert load(base_url=text)["base_url"] == wanted
+
+
+@pytest.mark.parametrize("text, wanted", [
+    ("https://api.giga.chat", "https://api.giga.chat/v1"),
+    ("https://api.giga.chat/v1/chat/completions", "https://api.giga.chat/v1"),
+    ("gigachat.devices.sberbank.ru/api", "https://gigachat.devices.sberbank.ru/api/v1"),
+    ("https://host.example/api", "https://host.example/api"), ("https://host.example", "https://host.example"),
+])
+def test_a_base_url_with_too_much_or_too_little_of_a_path_is_understood(text, wanted):
+    assert load(base_url=text)["base_url"] == wanted
+
+
+@pytest.mark.parametrize("name, advice", [
+    ("api_key", "credentials"), ("verify", "verify_ssl_certs"), ("token", "access_token"),
+])
+def test_names_that_other_libraries_use_lead_to_ours(name, advice):
+    with pytest.raises(TypeError, match=f"did you mean {advice!r}"):
+        load(**{name: "x"})
+
+
+@pytest.mark.parametrize("pair", [("user", "password"), ("client_id", "client_secret")])
+def test_a_name_with_a_colon_is_refused_for_basic_authorisation_would_cut_it(pair):
+    with pytest.raises(ConfigurationError, match="argument " + pair[0] + ".*colon"):
+        load(**dict(zip(pair, ("a:b", "c"))))
+
+
+def test_half_of_a_pair_does_no_harm_where_no_pair_is_needed():
+    config = load(environ={"GIGACHAT_CLIENT_ID": UUID}, access_token="token")
+    assert config["access_token"] == "token" and config["client_id"] is None
 
 
 def test_a_bare_auth_host_gets_the_oauth_path_or_none():

@@ -1401,6 +1401,23 @@ def test_after_a_fork_parent_and_child_have_sockets_of_their_own(api, certs):
 
 
 @needs_fork
+def test_a_child_reads_no_file_again_that_may_be_gone(api, certs, tmp_path):
+    host = api(OK, context=certs.context())
+    bundle = tmp_path / "ca.pem"
+    bundle.write_bytes(certs.ca_pem.read_bytes())
+    script = MAKE + """
+    giga = make(ca_bundle_file=sys.argv[4])
+    giga.get_models()
+    os.unlink(sys.argv[4])
+    in_child(giga.get_models)
+    giga.get_models()
+    """
+    urls = [url.replace("127.0.0.1", "localhost") for url in (host.base_url, host.auth_url)]
+    run_script(script, *urls, KEY, bundle)
+    assert [request.connection for request in host.calls] == [1, 2, 1]
+
+
+@needs_fork
 @pytest.mark.long
 def test_a_child_forked_while_a_stream_holds_the_only_place_has_its_own(api):
     host = api(lambda request, connection: sse(STREAM_BODY) if b"stream" in request.body else CHAT)

@@ -71,7 +71,7 @@ def client():
     yield make
     for each in made:
         each.close()
-    assert not pauses, "a TLS failure was retried"
+    assert not any(pauses), "a TLS failure was retried"  # no pause at all is for a connection that was found closed
 
 
 @pytest.fixture(autouse=True)
