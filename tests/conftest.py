@@ -9,6 +9,7 @@ import socket
 import pytest
 
 from certs import Certs
+from clients import OPENED
 from servers import Api, ConnectProxy, Server
 
 LIMIT, LONG_LIMIT = 20.0, 300.0  # seconds for one test, its fixtures included
@@ -70,6 +71,14 @@ def clean_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("USERPROFILE", str(home))
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def closed_clients():
+    """Close the clients that `new_client` made."""
+    yield
+    while OPENED:
+        OPENED.pop().close()
 
 
 @pytest.fixture(scope="session")

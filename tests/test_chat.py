@@ -12,6 +12,7 @@ import zlib
 import pytest
 
 import gigachat_lite
+from clients import new_client
 from gigachat_lite import (
     AccessToken,
     AuthenticationError,
@@ -39,22 +40,6 @@ MODELS = {"object": "list", "data": [
     {"id": "GigaChat-2", "object": "model", "owned_by": "salutedevices", "type": "chat"}]}
 NO_SUCH_MODEL = '{"status":404,"message":"No such model"}\n'
 KEY = "YzFkMmUzZjQ6czNjcjN0LW9mLXRoZS1rZXk="
-
-
-OPENED = []
-
-
-def new_client(**settings):
-    """Make a client that takes nothing from the machine and is closed when its test ends."""
-    OPENED.append(GigaChat(**{"env_file": False, "environ": {}, "trust_env": False, **settings}))
-    return OPENED[-1]
-
-
-@pytest.fixture(autouse=True)
-def closed_clients():
-    yield
-    while OPENED:
-        OPENED.pop().close()
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ import pytest
 import requests
 
 import gigachat_lite
+from clients import new_client
 from gigachat_lite import (
     AuthenticationError,
     BadRequestError,
@@ -60,22 +61,6 @@ SECRETS = {  # every secret of a call, and the forms in which it travels
 FORMS = [*SECRETS.values(), "s3cr3t-0f-the-key",
          base64.b64encode(("maria:" + SECRETS["password"]).encode()).decode(),
          base64.b64encode(("us:" + SECRETS["proxy"]).encode()).decode()]
-
-
-OPENED = []
-
-
-def new_client(**settings):
-    """Make a client that takes nothing from the machine and is closed when its test ends."""
-    OPENED.append(GigaChat(**{"env_file": False, "environ": {}, "trust_env": False, **settings}))
-    return OPENED[-1]
-
-
-@pytest.fixture(autouse=True)
-def closed_clients():
-    yield
-    while OPENED:
-        OPENED.pop().close()
 
 
 def client_of(running, **settings):

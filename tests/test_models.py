@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 import pytest
 
+from clients import new_client
 from gigachat_lite import (
     AccessToken,
     Chat,
@@ -19,7 +20,6 @@ from gigachat_lite import (
     FewShotExample,
     Function,
     FunctionCall,
-    GigaChat,
     Messages,
     MessagesRole,
     Model,
@@ -251,22 +251,6 @@ def test_recorded_bodies_decode_and_stay_what_they_were(kind, text, reads):
 
 
 # ---- From what a caller writes to the bytes on the wire
-
-
-OPENED = []
-
-
-def new_client(**settings):
-    """Make a client that takes nothing from the machine and is closed when its test ends."""
-    OPENED.append(GigaChat(**{"env_file": False, "environ": {}, "trust_env": False, **settings}))
-    return OPENED[-1]
-
-
-@pytest.fixture(autouse=True)
-def closed_clients():
-    yield
-    while OPENED:
-        OPENED.pop().close()
 
 
 @pytest.fixture

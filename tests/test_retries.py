@@ -28,6 +28,7 @@ import requests
 import urllib3
 from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError, ProtocolError, ReadTimeoutError
 
+from clients import finish, start
 from gigachat_lite import (
     ConfigurationError,
     GigaChat,
@@ -78,28 +79,6 @@ def send(giga, kind, timeout=None, deadline=None):
     limit = None if deadline is None else time.monotonic() + deadline
     call = Call("POST", "/things", b'{"a":1}', kind=kind, timeout=timeout, until=limit)
     return giga._transport.send(call)
-
-
-def start(work, *args):
-    box = []
-
-    def run():
-        try:
-            box.append(work(*args))
-        except Exception as error:
-            box.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.box = box
-    thread.start()
-    return thread
-
-
-def finish(*threads):
-    for thread in threads:
-        thread.join(10)
-        assert not thread.is_alive(), "a thread hangs"
-    return [thread.box[0] for thread in threads]
 
 
 @contextlib.contextmanager

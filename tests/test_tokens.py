@@ -20,6 +20,7 @@ from email.utils import formatdate
 
 import pytest
 
+from clients import finish, start
 from gigachat_lite import (
     AuthenticationError,
     BadRequestError,
@@ -78,29 +79,6 @@ def wind(giga):
     """Give the client's token cache a clock that can be put forward."""
     giga._tokens._clock = Clock(time.monotonic)
     return giga._tokens._clock
-
-
-def start(work, *args):
-    """Run work in a thread; `finish` returns what it returned or raised."""
-    box = []
-
-    def run():
-        try:
-            box.append(work(*args))
-        except Exception as error:
-            box.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.box = box
-    thread.start()
-    return thread
-
-
-def finish(*threads):
-    for thread in threads:
-        thread.join(10)
-        assert not thread.is_alive(), "a thread hangs"
-    return [thread.box[0] for thread in threads]
 
 
 def bearers(api):
