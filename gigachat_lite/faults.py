@@ -222,7 +222,7 @@ BY_STATUS: dict[int, type[ResponseError]] = {
 
 CLASSIC = "//gigachat.devices.sberbank.ru"
 NEWER = " Newer models are only on GIGACHAT_BASE_URL=https://api.giga.chat/v1."
-ELSEWHERE = "That is not the API: base_url ends in /api/v1 (/v1 on api.giga.chat); check it and the proxy."
+ELSEWHERE = "That is not the API: check base_url (it ends in /api/v1, or /v1 on api.giga.chat), auth_url and the proxy."
 
 # What people really meet: OAuth's own codes (up to 99), and the statuses of all other answers.
 HINTS: dict[int, str] = {
