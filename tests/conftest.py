@@ -4,7 +4,9 @@ from __future__ import annotations
 import faulthandler
 import itertools
 import os
+import pathlib
 import socket
+import tempfile
 
 import pytest
 
@@ -46,15 +48,23 @@ def pytest_runtest_protocol(item):
 
 
 @pytest.fixture(scope="session")
-def folders(tmp_path_factory):
-    """Number the folders of the tests under one root; pytest's own tmp_path looks through all of them for each."""
-    root = tmp_path_factory.mktemp("tests")
-    return (root / str(number) for number in itertools.count())
+def folders():
+    """Number the folders of this run under a root of its own.
+
+    pytest's tmp_path looks through all of them for each, and shares its root with other runs, whose clearing-up of old
+    folders can meet ours.
+    """
+    with tempfile.TemporaryDirectory(prefix="gigachat-lite-tests-") as root:
+        yield (pathlib.Path(root) / str(number) for number in itertools.count())
 
 
 @pytest.fixture
 def tmp_path(folders):
     """Make an empty folder for a test."""
+    return new_folder(folders)
+
+
+def new_folder(folders):
     path = next(folders) / "work"
     path.mkdir(parents=True)
     return path
@@ -82,8 +92,8 @@ def closed_clients():
 
 
 @pytest.fixture(scope="session")
-def certs(tmp_path_factory):
-    return Certs(tmp_path_factory.mktemp("certs"))
+def certs(folders):
+    return Certs(new_folder(folders))
 
 
 class Resolver:

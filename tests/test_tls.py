@@ -74,14 +74,18 @@ def client():
     assert not any(pauses), "a TLS failure was retried"  # no pause at all is for a connection that was found closed
 
 
+@pytest.fixture(scope="module")
+def unimportant_root(folders):
+    path = next(folders)
+    write(path, pem_of(make_cert("A system's root")[0]))
+    return path
+
+
 @pytest.fixture(autouse=True)
-def small_store(certs, monkeypatch, tmp_path_factory):
+def small_store(unimportant_root, monkeypatch):
     """Let one root of no importance be the system's store: quickly loaded, and the same on every machine."""
-    path = tmp_path_factory.getbasetemp() / "small-store.pem"
-    if not path.exists():
-        write(path, pem_of(make_cert("A system's root")[0]))
-    monkeypatch.setenv("SSL_CERT_FILE", str(path))
-    monkeypatch.setenv("SSL_CERT_DIR", str(path.parent / "none"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(unimportant_root))
+    monkeypatch.setenv("SSL_CERT_DIR", str(unimportant_root.parent / "none"))
 
 
 @pytest.fixture
@@ -923,9 +927,9 @@ def test_the_package_carries_the_root_that_it_says():
 
 
 @pytest.fixture(scope="module")
-def vendored(tmp_path_factory, certs):
+def vendored(folders, certs):
     """Copy the package's folder, under another name and with the tests' authority in place of the national root."""
-    folder = tmp_path_factory.mktemp("project")
+    folder = next(folders)
     shutil.copytree(str(PACKAGE), str(folder / "vendored_lite"), ignore=shutil.ignore_patterns("__pycache__", ".*"))
     shutil.copyfile(str(certs.ca_pem), str(folder / "vendored_lite" / "russian_trusted_root_ca.pem"))
     sys.path.insert(0, str(folder))
