@@ -70,17 +70,30 @@ def new_folder(folders):
     return path
 
 
+@pytest.fixture(scope="session")
+def nowhere(folders):
+    """Make an empty working directory, and a home beside it, for all tests that do not ask for a folder."""
+    path = new_folder(folders)
+    (path.parent / "home").mkdir()
+    return path
+
+
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch, tmp_path):
+def clean_environment(request, monkeypatch, nowhere):
     """Keep the machine's settings out: variables, home, and a working directory that is the empty `tmp_path`."""
     for name in list(os.environ):
         if name.lower() in NETWORK or name.upper().startswith("GIGACHAT_"):
             monkeypatch.delenv(name)
-    home = tmp_path.parent / "home"
-    home.mkdir()
+    own = "tmp_path" in request.fixturenames
+    path = request.getfixturevalue("tmp_path") if own else nowhere
+    home = path.parent / "home"
+    if own:
+        home.mkdir()
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("USERPROFILE", str(home))
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(path)
+    yield
+    assert own or not os.listdir(str(nowhere)) + os.listdir(str(home)), "a test left files: it needs tmp_path"
 
 
 @pytest.fixture(autouse=True)

@@ -424,7 +424,7 @@ def test_passwords_are_taken_as_they_are(password):
 
 
 @pytest.mark.parametrize("key", FILES)
-def test_a_file_is_found_at_home_and_a_missing_one_is_named(key):
+def test_a_file_is_found_at_home_and_a_missing_one_is_named(key, tmp_path):
     home = pathlib.Path.home() / "x.pem"
     home.write_text("pem")
     more = {} if key != "key_file" else {"cert_file": str(home)}

@@ -5,12 +5,8 @@ from __future__ import annotations
 import base64
 import http.client
 import json
-import os
 import re
-import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 import uuid
@@ -18,10 +14,8 @@ from typing import Any, Iterator
 
 import pytest
 
-from gigachat_lite import emulator
-from gigachat_lite.emulator import Emulator, main
+from gigachat_lite.emulator import Emulator
 
-EMULATOR_FILE = emulator.__file__
 QUESTION = {"model": "GigaChat", "messages": [{"role": "user", "content": "Расскажи о Байкале"}]}
 
 # Recorded bodies of the service, as they were on the wire.
@@ -79,6 +73,7 @@ class Caller:
 
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
         headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        headers.setdefault("User-Agent", "tests")
         if self.token:
             headers.setdefault("Authorization", "Bearer " + self.token)
         if isinstance(body, (dict, list)):
@@ -190,7 +185,7 @@ def test_events_leave_one_by_one() -> None:
     with Emulator(chunk_delay=0.01) as emu:
         caller = Caller(emu).log_in()
         caller.connection.request("POST", "/v1/chat/completions", json.dumps(dict(QUESTION, stream=True)),
-                                  {"Authorization": "Bearer " + caller.token})
+                                  {"Authorization": "Bearer " + caller.token, "User-Agent": "tests"})
         response = caller.connection.getresponse()
         started, first = time.monotonic(), response.fp.peek(1)
         assert b"data: {" in first and b"[DONE]" not in first
@@ -446,7 +441,7 @@ def talk(emulator: Emulator, sent: bytes, shut: bool = True) -> bytes:
         return b"".join(iter(lambda: sock.recv(65536), b""))
 
 
-HEAD = b"POST /v1/token HTTP/1.1\r\n"
+HEAD = b"POST /v1/token HTTP/1.1\r\nUser-Agent: tests\r\n"
 
 
 @pytest.mark.parametrize(("sent", "answer"), [
@@ -480,18 +475,20 @@ def test_what_ends_early_is_closed(emulator: Emulator, sent: bytes) -> None:
 def test_forms_of_a_request(emulator: Emulator) -> None:
     chunked = b"Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n"
     chunks = b"3;x=y\r\nabc\r\n2\r\nde\r\n0\r\nTrailer: z\r\n\r\n"
-    head = b"HEAD /v1/models HTTP/1.0\n\n"
+    head = b"HEAD /v1/models HTTP/1.0\nUser-Agent: t\n\n"
     said = talk(emulator, b"\r\n" + HEAD + chunked + chunks + HEAD + b"\r\n" + head)  # three in one write
     assert re.findall(rb"HTTP/1.1 (\d+)", said) == [b"100", b"401", b"401", b"405"]
     assert said.endswith(b"\r\n\r\n") and [r.raw for r in emulator.requests] == [b"abcde", b"", b""]
     assert [r.version for r in emulator.requests] == ["1.1", "1.1", "1.0"]
-    assert talk(emulator, b"POST http://other:1/v1/token?a=b HTTP/1.1\r\nConnection: close\r\n\r\n", shut=False)
+    assert talk(emulator, b"POST http://other:1/v1/token?a=b HTTP/1.1\r\nUser-Agent: t\r\nConnection: close\r\n\r\n",
+                shut=False)
     assert emulator.requests[-1].path == "/v1/token" and emulator.requests[-1].query == {"a": "b"}
 
 
 def test_stream_of_http_1_0_ends_with_the_connection(caller: Caller) -> None:
     body = json.dumps(dict(QUESTION, stream=True)).encode()
-    head = f"POST /v1/chat/completions HTTP/1.0\r\nAuthorization: Bearer {caller.token}\r\nContent-Length: {len(body)}"
+    head = ("POST /v1/chat/completions HTTP/1.0\r\nUser-Agent: t\r\n"
+            f"Authorization: Bearer {caller.token}\r\nContent-Length: {len(body)}")
     said = talk(caller.emulator, head.encode() + b"\r\n\r\n" + body, shut=False)
     assert b"Transfer-Encoding" not in said and b"\r\n\r\ndata: {" in said and said.endswith(b"data: [DONE]\n\n")
 
@@ -533,7 +530,7 @@ def test_stop_is_at_once_and_leaves_nothing(emulator: Emulator) -> None:
     idle = socket.create_connection((emu.host, emu.port), 5)
     caller = Caller(emu).log_in()
     caller.connection.request("POST", CHAT_PATH, json.dumps(dict(QUESTION, stream=True)),
-                              {"Authorization": "Bearer " + caller.token})
+                              {"Authorization": "Bearer " + caller.token, "User-Agent": "tests"})
     response = caller.connection.getresponse()
     started = time.monotonic()
     emu.stop()
@@ -561,66 +558,3 @@ def test_ipv6() -> None:
         assert emu.url == f"http://[::1]:{emu.port}"
         with Caller(emu) as caller:
             assert caller.oauth().status == 200
-
-
-# ---- Command line
-
-
-def run_process(*argv: str) -> subprocess.Popen[str]:
-    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}  # the file alone is enough
-    return subprocess.Popen([sys.executable, "-W", "error", str(EMULATOR_FILE), *argv], env=env,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
-def test_command_line_prints_the_settings_and_ends_cleanly(number: int) -> None:
-    with run_process("--port", "0") as process:
-        assert process.stdout is not None
-        lines = []
-        while not lines or not lines[-1].startswith("GIGACHAT_CREDENTIALS="):
-            lines.append(process.stdout.readline().rstrip())
-            assert process.poll() is None
-        url = re.search(r"http://127\.0\.0\.1:(\d+)", lines[0])
-        assert url is not None
-        assert lines[-3:] == [
-            f"GIGACHAT_BASE_URL={url.group()}/api/v1", f"GIGACHAT_AUTH_URL={url.group()}/api/v2/oauth",
-            f"GIGACHAT_CREDENTIALS={Emulator.credentials}"]
-        elsewhere = Emulator()
-        elsewhere.host, elsewhere.port = "127.0.0.1", int(url.group(1))
-        caller = Caller(elsewhere).log_in()
-        assert caller.ask("GET", "/v1/models").status == 200
-        process.send_signal(number)
-        assert process.communicate(timeout=5) == ("", "") and process.returncode == 0
-        caller.connection.close()
-
-
-def test_command_line_on_a_taken_port(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--port", str(emulator.port)]) == 1
-    out, err = capsys.readouterr()
-    assert out == "" and err.count("\n") == 1 and f"port {emulator.port}" in err and "taken" in err
-    assert main(["--port", "99999"]) == 1
-
-
-# ---- The official SDK, unmodified
-
-
-def test_official_sdk(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    gigachat = pytest.importorskip("gigachat")
-    for name in [name for name in os.environ if name.upper().endswith("_PROXY") or name.startswith("GIGACHAT_")]:
-        monkeypatch.delenv(name)
-    with gigachat.GigaChat(base_url=emulator.base_url, auth_url=emulator.auth_url, credentials=emulator.credentials,
-                           model="GigaChat") as giga:
-        answer = giga.chat("Привет! Кто ты?")
-        text = answer.choices[0].message.content
-        assert text.startswith("Здравствуйте!") and answer.choices[0].finish_reason == "stop"
-        assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
-        chunks = list(giga.stream("Привет! Кто ты?"))
-        assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == text and len(chunks) > 3
-        assert giga.get_models().data[0].id_ == "GigaChat" and giga.get_model("GigaChat")
-        assert len(giga.embeddings(["раз", "два"]).data[1].embedding) == 1024
-        assert [count.characters for count in giga.tokens_count(["раз", "четыре"], model="GigaChat")] == [3, 6]
-        with pytest.raises(gigachat.exceptions.GigaChatException, match="No such model"):
-            giga.get_model("Nope")
-    assert [request.path for request in emulator.requests].count("/api/v2/oauth") == 1
-    with gigachat.GigaChat(base_url=emulator.base_url, user=emulator.user, password=emulator.password) as giga:
-        assert giga.get_models().data

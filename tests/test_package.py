@@ -22,7 +22,7 @@ import gigachat_lite
 
 PACKAGE = pathlib.Path(gigachat_lite.__file__).parent
 ROOT = pathlib.Path(__file__).parent.parent
-MODULES = ["gigachat_lite", *("gigachat_lite." + module.name for module in pkgutil.iter_modules([str(PACKAGE)]))]
+MODULES = ["gigachat_lite", *(module.name for module in pkgutil.walk_packages([str(PACKAGE)], "gigachat_lite."))]
 HEAVY_ROOMS = ("emulator", "__main__", "testing", "doctor", "functions", "resources")
 ROOT_SHA_256 = "d26d2d0231b7c39f92cc738512ba54103519e4405d68b5bd703e9788ca8ecf31"
 ASK = (
@@ -74,7 +74,7 @@ def test_heavy_rooms_load_on_first_use():
 
 
 def test_the_emulator_alone_needs_nothing_of_the_package(tmp_path):
-    shutil.copy(str(PACKAGE / "emulator.py"), str(tmp_path / "offline.py"))
+    shutil.copytree(str(PACKAGE / "emulator"), str(tmp_path / "offline"))
     code = ("import sys, offline\nwith offline.Emulator() as emu: assert emu.config['base_url']\n"
             "assert not {'requests', 'urllib3', 'dotenv', 'gigachat_lite'} & set(sys.modules)")
     python(code, path=tmp_path)
@@ -114,8 +114,8 @@ def test_a_copied_folder_is_an_installation(name, option, tmp_path):
 def test_a_zipped_folder_is_one_too(tmp_path):
     archive = tmp_path / "all.zip"
     with zipfile.ZipFile(str(archive), "w") as zipped:
-        for path in PACKAGE.glob("*.*"):
-            zipped.write(str(path), "gigachat_lite/" + path.name)
+        for path in PACKAGE.rglob("*.*"):
+            zipped.write(str(path), str(path.relative_to(PACKAGE.parent)))
     python(ASK.format(name="gigachat_lite", folder=str(archive)), path=archive)
 
 
@@ -138,4 +138,4 @@ def test_the_package_carries_its_data():
 
 def test_sources_hold_no_syntax_newer_than_the_oldest_python():
     assert all(path.read_text("utf-8").count("from __future__ import annotations") == 1
-               for path in PACKAGE.glob("*.py"))
+               for path in PACKAGE.rglob("*.py"))

@@ -1,0 +1,193 @@
+"""The files that somebody has uploaded: in memory, private to the `X-Client-ID` that they came with."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+import uuid
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+from .rules import invalid, quote
+from .wire import MAX_HEAD, Request, refuse
+
+# The types that are documented, odd ones too, for each kind: these alone, though other names for some are usual.
+TYPES = {
+    "text": (
+        "text/plain", "application/msword", "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+        "application/pdf", "application/epub", "application/ppt", "application/pptx", "application/vnd.ms-excel"),
+    "image": ("image/jpeg", "image/png", "image/tiff", "image/bmp"),
+    "audio": (
+        "audio/mp4", "audio/mp3", "audio/x-m4a", "audio/x-wav", "audio/wave", "audio/wav", "audio/x-pn-wav",
+        "audio/webm", "audio/x-ogg", "audio/opus"),
+}
+LIMITS = {"text": 40 << 20, "image": 15 << 20, "audio": 35 << 20}  # bytes
+PURPOSES = ("general", "assistant")
+MAX_PARTS = 1000  # of a form, or lines in it that look like its boundary
+
+_PARAMETER = re.compile(r';\s*([\w*-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]*))')
+_PERCENT = {"%22": '"', "%0D": "\r", "%0A": "\n"}  # what browsers, and clients like them, escape in a name
+
+
+class Part(NamedTuple):
+    """Hold one part of a form; `filename` is empty and so is `content_type` where none was given."""
+
+    name: str
+    filename: str
+    content_type: str
+    content: bytes
+
+
+class _File(NamedTuple):
+    owner: str | None
+    facts: dict[str, Any]
+    content: bytes
+    content_type: str
+
+
+class Files:
+    """Keep uploaded files; from several threads at a time."""
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self._files: dict[str, _File] = {}
+        self._lock = threading.Lock()
+
+    def __contains__(self, file_id: object) -> bool:
+        return file_id in self._files
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def add(self, request: Request) -> dict[str, Any]:
+        """Store the file of a form and return its description.
+
+        Statuses and words for what is wrong with an upload are not known, but for the one of too large a file.
+        """
+        parts = {part.name: part for part in reversed(parse_form(request))}
+        if "file" not in parts:
+            raise invalid("file is required")
+        file, purpose = parts["file"], parts["purpose"].content.decode("utf-8", "replace") if "purpose" in parts else ""
+        if not file.filename:
+            raise invalid("file must have a name")
+        if purpose and purpose not in PURPOSES:
+            raise invalid(f"purpose must be one of {', '.join(PURPOSES)}")
+        kind = find_kind(file.content_type)
+        if len(file.content) > LIMITS[kind]:
+            raise refuse(413, "Payload too large")
+        facts: dict[str, Any] = {
+            "id": str(uuid.uuid4()), "object": "file", "bytes": len(file.content), "created_at": int(time.time()),
+            "filename": file.filename, "purpose": purpose or PURPOSES[0], "access_policy": "private",
+            "modalities": [kind]}
+        with self._lock:
+            owner = request.headers.get("x-client-id")
+            self._files[facts["id"]] = _File(owner, facts, file.content, file.content_type)
+        return dict(facts)
+
+    def list(self, client_id: str | None) -> dict[str, Any]:
+        """Describe the files of one client."""
+        with self._lock:
+            return {"data": [dict(file.facts) for file in self._files.values() if file.owner == client_id]}
+
+    def get(self, file_id: str, client_id: str | None) -> dict[str, Any]:
+        """Describe one file."""
+        with self._lock:
+            return dict(self._find(file_id, client_id).facts)
+
+    def content(self, file_id: str, client_id: str | None) -> tuple[bytes, str]:
+        """Return the bytes of a file, and the type of the answer, which is that of the file for a JPEG alone."""
+        with self._lock:
+            file = self._find(file_id, client_id)
+        return file.content, "image/jpeg" if file.content_type == "image/jpeg" else "application/octet-stream"
+
+    def delete(self, file_id: str, client_id: str | None) -> dict[str, Any]:
+        """Forget a file."""
+        with self._lock:
+            self._find(file_id, client_id)
+            del self._files[file_id]
+        return {"id": file_id, "deleted": True, "access_policy": "private"}
+
+    def _find(self, file_id: str, client_id: str | None) -> _File:
+        """Return a file to who may have it; the service's own words for one that is not there are not known."""
+        file = self._files.get(file_id)
+        if file is None:
+            raise refuse(404, "No such file")
+        if file.owner != client_id:
+            raise refuse(403, f"Access to file '{file_id}' is denied")
+        return file
+
+
+def find_kind(content_type: str) -> str:
+    """Return the kind of file that a type stands for, or refuse the type.
+
+    >>> find_kind("audio/mp3"), find_kind("application/pdf")
+    ('audio', 'text')
+    """
+    for kind, types in TYPES.items():
+        if content_type in types:
+            return kind
+    known = ", ".join(name for types in TYPES.values() for name in types)
+    raise refuse(400, f"Unsupported file type '{quote(content_type)}': the type of the part must be one of {known}")
+
+
+# ---- Forms (multipart/form-data, RFC 7578)
+
+
+def parse_form(request: Request) -> list[Part]:
+    """Return the parts of a form; without its last boundary it was cut off, and is refused."""
+    kind, parameters = _parse_header("content-type: " + request.headers.get("content-type", ""))
+    pieces = None
+    if kind == "multipart/form-data" and parameters.get("boundary"):
+        pieces = _split(request.raw, parameters["boundary"].encode("latin-1", "replace"))
+    parts = [_parse_part(bytes(piece)) for piece in pieces or []]
+    if pieces is None or None in parts:  # the service's own words are not known
+        raise refuse(400, "Your request contains invalid multipart syntax.")
+    return [part for part in parts if part is not None]
+
+
+def _split(raw: bytes, boundary: bytes) -> list[bytearray] | None:
+    """Return what stands between the boundaries, None where the last one is missing.
+
+    A line that only begins like a boundary belongs to the content.
+    """
+    mark, pieces = b"\r\n--" + boundary, [bytearray()]  # the first is what precedes the form
+    for piece in (b"\r\n" + raw).split(mark, MAX_PARTS)[1:]:
+        if re.match(rb"--[ \t]*(\r\n|\Z)", piece):
+            return pieces[1:]
+        if re.match(rb"[ \t]*\r\n", piece):
+            pieces.append(bytearray(piece))
+        else:
+            pieces[-1] += mark + piece
+    return None
+
+
+def _parse_part(piece: bytes) -> Part | None:
+    """Return a part of a form, None where it has no head or no name; its head is what precedes the first empty line."""
+    head, end, content = piece.partition(b"\r\n\r\n")
+    lines = head.decode("utf-8", "replace").split("\r\n")[1:]
+    headers = {line.partition(":")[0].strip().lower(): line for line in lines}
+    kind, parameters = _parse_header(headers.get("content-disposition", ""))
+    if not end or len(head) > MAX_HEAD or kind != "form-data" or "name" not in parameters:
+        return None
+    content_type = _parse_header(headers.get("content-type", ""))[0]
+    return Part(parameters["name"], parameters.get("filename", ""), content_type, content)
+
+
+def _parse_header(line: str) -> tuple[str, dict[str, str]]:
+    r"""Return the value of a header in lower case, and its parameters; `name*=` (RFC 5987) beats `name=`.
+
+    >>> _parse_header("Content-Disposition: form-data; name=\"a\"; filename=b; filename*=utf-8''%D0%B9")
+    ('form-data', {'name': 'a', 'filename': 'й'})
+    """
+    parameters: dict[str, str] = {}
+    for name, quoted, bare in sorted(_PARAMETER.findall(line), key=lambda found: bool(found[0].endswith("*"))):
+        value = re.sub(r"\\(.)", r"\1", quoted) or bare
+        if name.endswith("*"):
+            charset, _, text = value.partition("'")
+            encoding = "latin-1" if charset.lower() == "iso-8859-1" else "utf-8"
+            value = unquote(text.partition("'")[2], encoding, "replace")
+        elif quoted:
+            value = re.sub("%22|%0[AD]", lambda found: _PERCENT[found.group()], value)
+        parameters[name.rstrip("*").lower()] = value
+    return line.partition(":")[2].partition(";")[0].strip().lower(), parameters

@@ -1,0 +1,417 @@
+"""What the service turns away, and with which words.
+
+The words are the service's own where they have been recorded or documented. Where they have not, which the comments
+say, a wrong type is answered like bad JSON, and a wrong value with 422 in the tone of the known texts. What the API's
+description does not settle is let through.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import re
+import sys
+from typing import Any, Callable, Container
+
+from .wire import Refused, Request, dumps, refuse
+
+SCOPES = ("GIGACHAT_API_PERS", "GIGACHAT_API_B2B", "GIGACHAT_API_CORP")
+MODELS = {  # as recorded, in its order
+    "chat": (
+        "GigaChat", "GigaChat-2", "GigaChat-2-Max", "GigaChat-2-Max-preview", "GigaChat-2-Pro",
+        "GigaChat-2-Pro-preview", "GigaChat-2-preview", "GigaChat-Max", "GigaChat-Max-preview", "GigaChat-Plus",
+        "GigaChat-Pro", "GigaChat-Pro-preview", "GigaChat-preview"),
+    "filter": ("GigaFilter",),
+    "aicheck": ("GigaCheckClassification", "GigaCheckDetection"),
+    "embedder": ("Embeddings", "Embeddings-2", "EmbeddingsGigaR", "GigaEmbeddings-3B-2025-09"),
+}
+BUILT_IN = ("text2image", "get_file_content", "text2model3d")  # functions that run on the server
+MAX_DEPTH = 200  # brackets within brackets; more would end in a RecursionError somewhere
+MAX_QUOTE = 100  # characters of what somebody sent, in an error
+
+UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.IGNORECASE)
+_FUNCTION_NAME = re.compile(r"[A-Za-z_.-][A-Za-z0-9_.-]*")
+
+
+# ---- Refusals
+
+
+def check_shape(right: bool) -> None:
+    """Refuse what has the wrong shape: the service has one error for that and for bad syntax."""
+    if not right:
+        raise refuse(400, "Your request contains invalid JSON syntax.")
+
+
+def invalid(what: str) -> Refused:
+    """Return the service's error for a value that it cannot take."""
+    return refuse(422, f"Invalid params: {what}")
+
+
+def quote(text: str) -> str:
+    """Return what somebody sent, short enough for an error.
+
+    >>> quote("temprature"), len(quote("а" * 1000))
+    ('temprature', 100)
+    """
+    return text if len(text) <= MAX_QUOTE else text[:MAX_QUOTE - 1] + "…"
+
+
+# ---- Checks, to build tables from: each takes a value that is not null, and the path to it
+
+
+Check = Callable[[Any, str], None]
+
+
+def anything(value: Any, where: str) -> None:
+    """Take every value."""
+
+
+def by_type(checks: dict[type, Check]) -> Check:
+    """Choose the check by the type of the value; a bool is not an int here, and a subclass does not come from JSON."""
+    def check(value: Any, where: str) -> None:
+        check_shape(type(value) in checks)
+        checks[type(value)](value, where)
+    return check
+
+
+def of(*kinds: type) -> Check:
+    """Take a value of these types."""
+    return by_type(dict.fromkeys(kinds, anything))
+
+
+def in_range(span: str, *kinds: type) -> Check:
+    """Take a number within an interval that is written as in mathematics: `(0, +inf)`, `[0, 1]`.
+
+    Integers have 32 bits in the API, and a float cannot be infinite, though `1e999` is read as that.
+    """
+    low, high = (float(end) for end in span[1:-1].split(","))
+    largest = sys.float_info.max if float in kinds else 2**31 - 1
+
+    def check(value: Any, where: str) -> None:
+        check_shape(type(value) in kinds and -largest <= value <= largest)
+        if not (low < value or (low == value and span[0] == "[")) or not value <= high:
+            raise invalid(f"{where} must be in range {span}")
+    return check
+
+
+def one_of(*names: str) -> Check:
+    """Take one of these strings."""
+    def check(value: Any, where: str) -> None:
+        check_shape(type(value) is str)
+        if value not in names:  # the service's own words are not known
+            raise invalid(f"{where} must be one of {', '.join(names)}")
+    return check
+
+
+def each(check_item: Check) -> Check:
+    """Take an array whose items pass the check; null is no item."""
+    def check(value: Any, where: str) -> None:
+        check_shape(type(value) is list)
+        for index, item in enumerate(value):
+            check_item(item, f"{where}[{index}]")
+    return check
+
+
+def record(fields: dict[str, Check], *required: str, strict: bool = True) -> Check:
+    """Take an object of these fields, where null is as good as absent; without `strict` other fields may be there.
+
+    How the service speaks of fields that it does not know is not known itself; that a required one `is required` are
+    its words for the description of a function.
+    """
+    def check(value: Any, where: str) -> None:
+        check_shape(type(value) is dict)
+        for name, item in value.items():
+            path = f"{where}.{name}" if where else name
+            if name not in fields:
+                if strict:
+                    raise invalid(f"unknown field {quote(path)}")
+            elif item is not None:
+                fields[name](item, path)
+        for name in required:
+            if value.get(name) is None:
+                raise invalid(f"{where}.{name} is required" if where else f"{name} is required")
+    return check
+
+
+_TEXT, _FLAG, _OBJECT = of(str), of(bool), of(dict)
+_FORMATS = {
+    "text": record({"type": _TEXT}),
+    "json_schema": record({"type": _TEXT, "schema": _OBJECT, "strict": _FLAG}),
+}
+
+
+def _check_format(value: Any, where: str) -> None:
+    """Check a `response_format`, whose errors have been seen in the second version of the API alone."""
+    check_shape(type(value) is dict)
+    kind = "" if value.get("type") is None else value["type"]
+    check_shape(type(kind) is str)
+    if kind not in _FORMATS:
+        raise refuse(400, f'Unknown type "{quote(kind)}" in response_format')
+    _FORMATS[kind](value, where)
+    if kind == "json_schema" and not value.get("schema"):
+        raise refuse(400, "Empty schema with json format type is not supported")
+
+
+# ---- Tables: the fields of the API, with those that only its SDKs know
+
+
+_MESSAGE = {
+    "role": one_of("system", "user", "assistant", "function", "search_result"),  # function_in_progress: answers only
+    "content": _TEXT,
+    "attachments": each(_TEXT),
+    # `arguments` as an object is what is recorded, as a string what the specification says.
+    "function_call": record({"name": _TEXT, "arguments": of(dict, str), "id": _TEXT}, "name"),
+    "functions_state_id": _TEXT,
+    "name": _TEXT,
+    "reasoning_content": _TEXT,
+    "data_for_context": each(_OBJECT),
+    "created": of(int),
+    "id": anything,
+}
+_FUNCTION = {
+    "name": _TEXT,
+    "description": _TEXT,
+    "parameters": _OBJECT,
+    "return_parameters": _OBJECT,
+    "few_shot_examples": each(record({"request": _TEXT, "params": _OBJECT}, "request", "params")),
+}
+_STORAGE = {
+    "is_stateful": _FLAG,
+    "limit": in_range("(0, +inf)", int),
+    "assistant_id": _TEXT,
+    "thread_id": _TEXT,
+    "metadata": _OBJECT,
+}
+_CHAT = {
+    "model": anything,  # `find_model` has the words for what is none
+    "messages": each(record(_MESSAGE, "role")),
+    "temperature": in_range("(0, +inf)", int, float),
+    "top_p": in_range("[0, 1]", int, float),
+    "n": in_range("[1, 4]", int),
+    "stream": _FLAG,
+    "max_tokens": in_range("(0, +inf)", int),
+    "repetition_penalty": in_range("(0, +inf)", int, float),
+    "update_interval": in_range("[0, +inf)", int, float),
+    "function_call": by_type({
+        str: one_of("none", "auto"), dict: record({"name": _TEXT, "partial_arguments": _OBJECT}, "name")}),
+    "functions": each(record(_FUNCTION, "name")),
+    "function_ranker": record({"enabled": _FLAG, "top_n": in_range("(0, +inf)", int)}),
+    "response_format": _check_format,
+    "reasoning_effort": one_of("low", "medium", "high"),
+    "profanity_check": _FLAG,
+    "flags": each(_TEXT),
+    "storage": record(_STORAGE, "is_stateful"),
+    "additional_data": _OBJECT,
+    "features": _OBJECT,
+}
+_LENIENT_CHAT = {  # what the emulator itself reads
+    "messages": each(record({"role": _TEXT, "content": _TEXT, "function_call": _OBJECT}, strict=False)),
+    "functions": each(record(_FUNCTION, "name", strict=False)),
+    "function_call": by_type({
+        str: anything, dict: record({"name": _TEXT, "partial_arguments": _OBJECT}, strict=False)}),
+    "response_format": record({"type": _TEXT, "schema": _OBJECT}, strict=False),
+    **{name: _CHAT[name] for name in ("n", "max_tokens", "update_interval")},
+}
+_INPUT = {"model": anything, "input": by_type({str: anything, list: each(_TEXT)})}
+
+_CHECK_CHAT = {True: record(_CHAT), False: record(_LENIENT_CHAT, strict=False)}
+_CHECK_INPUT = {strict: record(_INPUT, "input", strict=strict) for strict in (True, False)}
+
+
+# ---- Whole bodies
+
+
+def check_chat(body: dict[str, Any], known_files: Container[str], strict: bool) -> None:
+    """Refuse a question that the service would refuse; `known_files` are the ids that attachments may have.
+
+    Without `strict` only what could not be answered is refused.
+    """
+    _CHECK_CHAT[strict](body, "")
+    if not body.get("messages"):  # the service's own words are not known
+        raise invalid("messages must not be empty")
+    find_model(body.get("model"), "chat")
+    if strict:
+        check_history(body["messages"])
+        check_functions(body.get("functions") or [], body.get("function_call"))
+        check_attachments(body["messages"], known_files)
+
+
+def check_embeddings(body: dict[str, Any], strict: bool) -> None:
+    """Refuse a question for vectors as the service would."""
+    _CHECK_INPUT[strict](body, "")
+    find_model(body.get("model"), "embedder")
+
+
+def check_tokens_count(body: dict[str, Any], strict: bool) -> None:
+    """Refuse a question for a count of tokens as the service would; it knows every kind of model."""
+    _CHECK_INPUT[strict](body, "")
+    find_model(body.get("model"))
+
+
+def check_history(messages: list[dict[str, Any]]) -> None:
+    """Refuse a dialogue whose messages do not follow one another as they must.
+
+    A call of a function and its result are neighbours. A state id may stand for a call that was left out, but need not
+    have a result: the functions that run on the server give one, too.
+    """
+    called = answerable = False
+    for index, message in enumerate(messages):
+        role, where = message["role"], f"messages[{index}]"
+        if role == "system" and index:
+            raise invalid("system message must be the first message")
+        if called and role != "function":
+            raise invalid("every assistant function call must have a result in history")
+        if role == "function" and not answerable:
+            raise invalid("every assistant function result must have an assistant function call in history")
+        _check_message(message, where)
+        called = message.get("function_call") is not None
+        answerable = called or (role == "assistant" and message.get("functions_state_id") is not None)
+    if called:
+        raise invalid("every assistant function call must have a result in history")
+
+
+def _check_message(message: dict[str, Any], where: str) -> None:
+    """Refuse fields that do not go with the role, and a result that is not JSON."""
+    role, content = message["role"], message.get("content") or ""
+    for name, owner in (("function_call", "assistant"), ("attachments", "user")):
+        if message.get(name) is not None and role != owner:  # the service's own words are not known
+            raise invalid(f"{where}.{name} is for role {owner}, not {role}")
+    if message.get("content") is None and message.get("function_call") is None:  # nor are they here
+        raise invalid(f"{where}.content is required")
+    if role == "function" and _decode(content) is _NOT_JSON:
+        # The beginning is reported of the first version of the API, the end is from a log of the second. Whether JSON
+        # that is no object will do has not been tried.
+        what = f"invalid function result for function json string {quote(content)}, error: JSON parse error"
+        raise refuse(422, f"INVALID_PARAMS: {what}, {where}.content")
+
+
+def check_functions(functions: list[dict[str, Any]], function_call: Any) -> None:
+    """Refuse descriptions of functions that the service does not take, and a call of what is not described."""
+    names = [function["name"] for function in functions]
+    bad = [quote(name) for name in names if not _FUNCTION_NAME.fullmatch(name)]
+    if bad:
+        raise invalid(
+            "Invalid function names. Only Latin letters (A-Z or a-z), underscore (_), hyphen (-), dot (.) and digits "
+            f"(not leading) are allowed.: [{', '.join(bad)}]")
+    for index, function in enumerate(functions):
+        if function.get("parameters") is None and function["name"] not in BUILT_IN:
+            raise invalid(f"functions[{index}].parameters is required")
+        check_schema(function.get("parameters") or {})
+    if isinstance(function_call, dict) and function_call["name"] not in (*names, *BUILT_IN):
+        # The service's own words are not known.
+        raise invalid(f"function_call.name must be one of the functions, and {quote(function_call['name'])} is not")
+
+
+def check_schema(parameters: dict[str, Any]) -> None:
+    """Refuse a schema with an object inside that has no `properties`, in which the service sees a mistake.
+
+    That it looks into arrays as well, and what it says of a schema that is none, is not known.
+    """
+    waiting = [("", parameters)]
+    while waiting:
+        where, schema = waiting.pop()
+        properties = schema.get("properties")
+        if where and properties is None and schema.get("type") == "object":
+            raise refuse(422, f"Field '{quote(where)}properties' is missing")
+        check_shape(properties is None or type(properties) is dict)
+        inner = [(f"{where}properties.{name}.", item) for name, item in (properties or {}).items()]
+        if schema.get("items") is not None and type(schema["items"]) is not list:
+            inner.append((f"{where}items.", schema["items"]))
+        check_shape(all(type(item) is dict for _, item in inner))
+        waiting += reversed(inner)
+
+
+def check_attachments(messages: list[dict[str, Any]], known_files: Container[str]) -> None:
+    """Refuse what nobody has uploaded; the service's own words are not known."""
+    for index, message in enumerate(messages):
+        for place, file_id in enumerate(message.get("attachments") or []):
+            if file_id not in known_files:
+                where = f"messages[{index}].attachments[{place}]"
+                raise invalid(f"{where} must be the id of an uploaded file, and {quote(file_id)} is not")
+
+
+# ---- Syntax, headers, names
+
+
+_NOT_JSON = object()
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")  # but Python reads it
+
+
+def _read_float(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError("no such number")
+    return number
+
+
+_DECODER = json.JSONDecoder(parse_float=_read_float, parse_constant=_refuse_constant)
+
+
+def _decode(text: str) -> Any:
+    """Return what a text means as JSON, or `_NOT_JSON`."""
+    try:
+        return _DECODER.decode(text)
+    except (ValueError, RecursionError):
+        return _NOT_JSON
+
+
+def read_object(request: Request) -> Any:
+    """Return the body as a JSON object, in which every number is finite and nothing is nested too deeply."""
+    try:
+        text = request.raw.decode("utf-8")
+    except ValueError:
+        text = ""
+    body = _decode(text)
+    check_shape(isinstance(body, dict))
+    check_shape(request.raw.count(b"{") + request.raw.count(b"[") <= MAX_DEPTH or not _is_deep(body))
+    return body
+
+
+def _is_deep(value: Any) -> bool:
+    """Tell whether more than `MAX_DEPTH` arrays and objects are within one another."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [item for outer in level if isinstance(outer, (dict, list))
+                 for item in (outer.values() if isinstance(outer, dict) else outer)]
+    return any(isinstance(item, (dict, list)) for item in level)
+
+
+def check_headers(request: Request, strict: bool) -> None:
+    """Refuse a caller without a `User-Agent`, as the gateway does, whose error has no `status`."""
+    if strict and not request.headers.get("user-agent"):
+        raise Refused(403, dumps({"message": "Unauthorized"}) + b"\n")
+
+
+def check_oauth(request: Request, seen: set[str], strict: bool) -> None:
+    """Refuse a `RqUID` that is missing, is not a UUID4 or has been `seen`, and remember it.
+
+    The status is documented, code and words are not known.
+    """
+    rquid = request.headers.get("rquid", "").lower()
+    if strict and not UUID4.fullmatch(rquid):
+        raise refuse(400, "RqUID header is missing or is not a UUID version 4", code=2)
+    if strict and rquid in seen:
+        raise refuse(400, "RqUID header must be new for every request, and this one is not", code=2)
+    seen.add(rquid)
+
+
+def find_model(name: Any, *types: str) -> dict[str, str]:
+    """Return the description of a model that is of one of the types, of any where none is given."""
+    for kind in types or MODELS:
+        if name in MODELS[kind]:
+            return {"id": name, "object": "model", "owned_by": "salutedevices", "type": kind}
+    raise refuse(404, "No such model")
+
+
+def read_login(request: Request, *schemes: str) -> tuple[str, str] | None:
+    """Return the two halves of a Basic header, None where it does not decode."""
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    try:
+        user, colon, password = base64.b64decode(key.strip(), validate=True).decode("utf-8").partition(":")
+    except ValueError:
+        return None
+    return (user, password) if colon and scheme.lower() in schemes else None

@@ -1,0 +1,402 @@
+"""The emulator: the service on sockets, in threads that stop at once, with the answers that a test has scripted."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import shutil
+import socket
+import ssl
+import tempfile
+import threading
+from typing import Any, Callable, Iterable, Mapping, NamedTuple, Sequence
+from urllib.parse import urlsplit
+
+from .faults import Fault, parse_fault
+from .rules import SCOPES
+from .service import Service
+from .tls import NAMES, Certificates, make_certificates, server_context, write_certificates
+from .wire import REASONS, Answer, Connection, Refused, Request, dumps, hang_up, listen, refuse
+
+MAX_REMEMBERED = 10_000  # requests
+_THREAD = "gigachat-emulator"
+
+
+# ---- Scripts: answers that a test has prepared
+
+
+def answer(
+    status: int | None = None, headers: Mapping[str, str | None] | None = None, body: Any = None, *,
+    events: Iterable[Any] | None = None, delay: float = 0.0, fault: str | None = None,
+) -> Answer:
+    """Make an answer, as `Emulator.enqueue()` takes it and as a scripted callable may return it."""
+    status = 200 if status is None else int(status)
+    given = {name: None if value is None else str(value) for name, value in (headers or {}).items()}
+    made = Answer(status, _encode(body, status), headers=given, delay=delay)
+    if events is not None:
+        made = made._replace(content_type="text/event-stream", events=[_encode_event(event) for event in events])
+    if fault is not None:
+        made = parse_fault(fault).force(made) or made
+    return made
+
+
+def _encode(body: Any, status: int) -> bytes:
+    """Return a body as bytes: a dict or a list is JSON, an error without a body gets the service's usual one."""
+    if body is None:
+        return refuse(status, REASONS.get(status, "")).answer.body if status >= 400 else b""
+    if isinstance(body, str):
+        return body.encode("utf-8")
+    return bytes(body) if isinstance(body, (bytes, bytearray)) else dumps(body) + (b"\n" if status >= 400 else b"")
+
+
+def _encode_event(event: Any) -> bytes:
+    """Return an event as bytes: bytes stay as they are, text and JSON become a `data:` line."""
+    if isinstance(event, (bytes, bytearray)):
+        return bytes(event)
+    return b"data: %b\n\n" % (event.encode("utf-8") if isinstance(event, str) else dumps(event))
+
+
+class Script(NamedTuple):
+    """Hold an answer that was prepared: for whom, how it is made (None is the service's own), what spoils it."""
+
+    path: str | None
+    make: Callable[[Request], Any]
+    delay: float
+    fault: Fault | None
+    about: str
+
+    def fits(self, request: Request) -> bool:
+        """Tell whether it is for this request: of the path that was named, or any but those for a token."""
+        if self.path is not None:
+            return request.path.endswith(self.path)
+        return not request.path.endswith(("/oauth", "/token"))
+
+
+# ---- Emulator
+
+
+class Emulator(Service):
+    """Run an offline GigaChat in threads of this process: a context manager, or `start()` and `stop()`.
+
+    It listens on loopback unless told otherwise, on a free port unless given one. `token_lifetime` is in seconds,
+    `scope` what its key is good for, `chunk_delay` the seconds between two events of a stream, `max_connections` the
+    generations at a time (1 for a private person's key, else 10; more are answered 429). `strict` turns away what the
+    service does, or may: unknown fields, wrong types, broken histories. `fault` spoils every answer, see `faults`.
+    `tls=True` makes throw-away certificates, which takes trustme; `cert_file`, `key_file` and `ca_bundle_file` are
+    one's own. Then API and auth host have a port each, and `client_cert` and `auth_client_cert` say whether a client's
+    certificate is "required", "optional" or not wanted ("none"); `names` are those in the server's certificate.
+
+    `requests` holds what was asked, the last 10,000, and may be cleared. Addresses are known once it has started;
+    `base_url` works without its `/api` as well. Leaving its `with` is an AssertionError where a script was left over.
+    """
+
+    def __init__(
+        self, host: str = "127.0.0.1", port: int = 0, *,
+        token_lifetime: float = 1800.0, scope: str = SCOPES[0], chunk_delay: float = 0.0, strict: bool = True,
+        max_connections: int | None = None, fault: str | Sequence[str] | None = None,
+        tls: bool = False, client_cert: str = "none", auth_client_cert: str | None = None,
+        names: Sequence[str] = NAMES, cert_file: str | None = None, key_file: str | None = None,
+        ca_bundle_file: str | None = None, on_answer: Callable[[Request, int], None] | None = None,
+    ) -> None:
+        """Keep the settings; nothing listens before `start()`."""
+        super().__init__(scope, strict, token_lifetime, chunk_delay, max_connections)
+        self.host, self.port, self.on_answer, self.fault = host, port, on_answer, fault
+        self.url = self.base_url = self.auth_url = ""
+        self.requests: list[Request] = []
+        self._script: list[Script] = []
+        self._failures: list[BaseException] = []
+        self._stopping, self._numbers = threading.Event(), itertools.count(1)
+        self._tls, self._names, self._folder = tls or cert_file is not None, names, ""
+        self._made: dict[str, bytes] = {}
+        self._client_cert = client_cert, client_cert if auth_client_cert is None else auth_client_cert
+        self._certificates: Certificates | None = None
+        if cert_file is not None:
+            self._certificates = Certificates(cert_file, key_file or cert_file, ca_bundle_file or cert_file)
+        elif key_file or ca_bundle_file or (not tls and self._client_cert != ("none", "none")):
+            raise ValueError("key_file, ca_bundle_file and client_cert need tls=True or a cert_file")
+        if set(self._client_cert) - {"none", "optional", "required"}:
+            raise ValueError('client_cert and auth_client_cert are "none", "optional" or "required"')
+        self._ports, self._pid = [port, 0], 0
+        self._listeners: dict[threading.Thread, socket.socket] = {}
+        self._connections: dict[threading.Thread, socket.socket] = {}
+
+    def __repr__(self) -> str:
+        return f"<Emulator {self.url or 'not started'}>"
+
+    def __enter__(self) -> Emulator:
+        return self.start()
+
+    def __exit__(self, exc_type: object, *_: object) -> None:
+        self.stop()
+        self.check(unused=exc_type is None)
+
+    # -- What leads a client here
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Return the settings of a client that talks to this emulator and takes nothing from the machine around it."""
+        scope = {} if self.scope == SCOPES[0] else {"scope": self.scope}
+        return {
+            "base_url": self.base_url, "auth_url": self.auth_url, "credentials": self.credentials, **scope,
+            "env_file": False, "environ": {}, "trust_env": False, **self._paths()}
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """Return the same as variables, for a program of any language that reads the official ones."""
+        names = ("base_url", "auth_url", "credentials", "scope", *self._paths())
+        config = self.config
+        return {"GIGACHAT_" + name.upper(): str(config[name]) for name in names if name in config}
+
+    def _paths(self) -> dict[str, str]:
+        held = self._certificates
+        if held is None:
+            return {}
+        paths = {"ca_bundle_file": held.ca_bundle_file}
+        if held.client_cert_file and held.client_key_file and self._client_cert != ("none", "none"):
+            paths.update(cert_file=held.client_cert_file, key_file=held.client_key_file)
+        return paths
+
+    @property
+    def ca_bundle_file(self) -> str | None:
+        """Return the file of what signed the server's certificate, None without TLS."""
+        return None if self._certificates is None else self._certificates.ca_bundle_file
+
+    @property
+    def client_cert_file(self) -> str | None:
+        """Return the file of a client's certificate, None where the emulator did not make one."""
+        return None if self._certificates is None else self._certificates.client_cert_file
+
+    @property
+    def client_key_file(self) -> str | None:
+        """Return the file of that certificate's key."""
+        return None if self._certificates is None else self._certificates.client_key_file
+
+    # -- What a test prepares and asks
+
+    @property
+    def fault(self) -> str | Sequence[str] | None:
+        """Return the faults that spoil every answer of the API, `NAME[:VALUE][*TIMES]`; may be set at any time.
+
+        Of several the first that applies is taken, until its times are used up. ValueError where one is unknown.
+        """
+        return self._fault
+
+    @fault.setter
+    def fault(self, fault: str | Sequence[str] | None) -> None:
+        faults = [parse_fault(text) for text in ([fault] if isinstance(fault, str) else fault or [])]
+        with self._lock:
+            self._faults, self._fault = faults, fault
+
+    def enqueue(
+        self, status: int | Callable[[Request], Any] | None = None, headers: Mapping[str, str | None] | None = None,
+        body: Any = None, *, path: str | None = None, events: Iterable[Any] | None = None, delay: float = 0.0,
+        fault: str | None = None,
+    ) -> None:
+        """Script the next answer, first in first out, in place of the real one and of every check.
+
+        It goes to the next request of the API, or to the next whose path ends with `path` (`path="/oauth"`). A dict or
+        a list is sent as JSON, text and bytes as they are; an error without a body gets the service's usual one.
+        `headers` beat the usual ones, None takes one away; a Content-Length need not be true, the connection ends then.
+        `events` make a stream: bytes as they are, else each a `data:` line; `"[DONE]"` is yours to add. `delay` are
+        seconds before the answer; `fault` spoils it by name. With nothing but these two it is the service's own.
+
+        In place of a status it may be a callable: `(request) -> answer`, which is a body, a status (int), what
+        `emulator.answer()` makes, or None for the service's own.
+        """
+        kind = None if fault is None else parse_fault(fault)
+        if callable(status):
+            make, about = status, getattr(status, "__name__", repr(status))
+        elif (delay or fault) and all(given is None for given in (status, headers, body, events)):
+            make, about = (lambda _: None), "the service's own"
+        else:
+            made = answer(status, headers, body, events=events)
+            make, about = (lambda _: made), str(made.status)
+        about += "".join((f" for {path}" if path else "", f" with the fault {fault}" if fault else ""))
+        with self._lock:
+            self._script.append(Script(path, make, delay, kind, about))
+
+    @property
+    def unused(self) -> list[str]:
+        """Describe the answers that were scripted and that nobody asked for."""
+        with self._lock:
+            return [script.about for script in self._script]
+
+    def check(self, unused: bool = True) -> None:
+        """Raise what a scripted callable has raised, and AssertionError where a script was left over.
+
+        The service answered 500 for the first, so the test's own failure may be but its consequence; for the second
+        it often is the cause, which is what `unused=False` is for.
+        """
+        __tracebackhide__ = True
+        with self._lock:
+            failures, left = self._failures[:], [script.about for script in self._script]
+            self._failures.clear()
+            self._script.clear()
+        if failures:
+            raise failures[0]
+        if left and unused:
+            raise AssertionError("scripted and never asked for: " + "; ".join(left))
+
+    # -- Life: a thread accepts at each port, one serves each connection
+
+    def start(self) -> Emulator:
+        """Listen, and return the emulator; OSError where the port is taken, ImportError for TLS without trustme."""
+        if self._listeners:
+            return self
+        sockets: list[socket.socket] = []
+        try:
+            contexts = self._make_contexts()
+            for index in range(len(contexts)):
+                sockets.append(listen(self.host, self._ports[index]))
+                self._ports[index] = sockets[index].getsockname()[1]
+        except BaseException:
+            self._remove_certificates()
+            for sock in sockets:
+                sock.close()
+            raise
+        self.port, self._pid = self._ports[0], os.getpid()
+        self.url, auth = (self._url(sock) for sock in (sockets[0], sockets[-1]))
+        self.base_url, self.auth_url = self.url + "/api/v1", auth + "/api/v2/oauth"
+        self._stopping.clear()
+        for listener, context in zip(sockets, contexts):
+            thread = threading.Thread(target=self._accept, args=(listener, context), name=_THREAD, daemon=True)
+            self._listeners[thread] = listener
+            thread.start()
+        return self
+
+    def _make_contexts(self) -> list[ssl.SSLContext | None]:
+        """Return a context for each port; started again, it is the same server, with the same authority."""
+        if not self._tls:
+            return [None]
+        if self._made or self._certificates is None:
+            self._made = self._made or make_certificates(self._names)
+            if self._folder:
+                os.mkdir(self._folder, 0o700)
+            self._folder = self._folder or tempfile.mkdtemp(prefix=_THREAD + "-")
+            self._certificates = write_certificates(self._folder, self._made)
+        certificates = self._certificates
+        return [server_context(certificates, wish) for wish in self._client_cert]
+
+    def _remove_certificates(self) -> None:
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _url(self, listener: socket.socket) -> str:
+        host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        scheme, host = "https" if self._tls else "http", f"[{host}]" if ":" in host else host
+        return f"{scheme}://{host}:{listener.getsockname()[1]}"
+
+    def stop(self) -> None:
+        """Close the ports and every connection at once, streams too, and wait for the threads; again is harmless.
+
+        In a forked child, which has no such threads, only the child's own ends of the sockets are closed.
+        """
+        listeners, self._listeners = self._listeners, {}
+        if self._pid != os.getpid():
+            for sock in (*listeners.values(), *self._connections.values()):
+                sock.close()
+            self._connections = {}
+            return
+        self._stopping.set()
+        for thread, listener in listeners.items():
+            while thread.is_alive():
+                hang_up(listener)  # wakes the thread on Linux; elsewhere a caller does
+                with contextlib.suppress(OSError):
+                    socket.create_connection((urlsplit(self.url).hostname or "", listener.getsockname()[1]), 1).close()
+                thread.join(1)
+        for sock in list(self._connections.values()):
+            hang_up(sock)
+        for thread in list(self._connections):
+            if thread is not threading.current_thread():  # a scripted callable may end its own emulator
+                thread.join(5)
+        self._forget_dead()
+        self._remove_certificates()
+
+    def _forget_dead(self) -> None:
+        with self._lock:
+            self._connections = {t: s for t, s in self._connections.items() if t.is_alive()}
+
+    def _accept(self, listener: socket.socket, context: ssl.SSLContext | None) -> None:
+        with listener:
+            while not self._stopping.is_set():
+                try:
+                    sock = listener.accept()[0]
+                except OSError:  # out of descriptors: wait instead of spinning
+                    self._stopping.wait(0.05)
+                    continue
+                try:
+                    if context is not None:  # without a handshake yet: others wait here
+                        sock = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+                    number = next(self._numbers)
+                    thread = threading.Thread(target=self._serve, args=(sock, number), name=_THREAD, daemon=True)
+                    thread.start()
+                except (OSError, RuntimeError):  # gone already, or no more threads
+                    sock.close()
+                    continue
+                self._forget_dead()
+                with self._lock:
+                    self._connections[thread] = sock
+
+    def _serve(self, sock: socket.socket, number: int) -> None:
+        connection = Connection(sock, number, self._stopping)
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.shake_hands()
+            while self._converse(connection):
+                pass
+        except (OSError, ValueError):  # the caller has gone, or stop() hung up
+            pass
+        finally:
+            connection.close()
+
+    def _converse(self, connection: Connection) -> bool:
+        """Serve one request; tell whether another may follow."""
+        try:
+            request = connection.read_request()
+        except Refused as refused:
+            return connection.write_answer(refused.answer, None)
+        return request is not None and connection.write_answer(self._answer(request), request)
+
+    # -- Answers
+
+    def _answer(self, request: Request) -> Answer:
+        """Remember a request and return what was scripted for it, or else what the service would say."""
+        with self._lock:
+            self.requests.append(request)
+            del self.requests[:-MAX_REMEMBERED]
+            script = next((script for script in self._script if script.fits(request)), None)
+            if script is not None:
+                self._script.remove(script)
+        answer = self.answer(request) if script is None else self._scripted(script, request)
+        if script is None:
+            answer = self._spoil(answer, request)
+        if self.on_answer is not None:
+            try:
+                self.on_answer(request, answer.status)
+            except Exception as exc:
+                self._failures.append(exc)
+        return answer
+
+    def _scripted(self, script: Script, request: Request) -> Answer:
+        try:
+            made = script.make(request)
+            if made is None:
+                made = self.answer(request)
+            elif not isinstance(made, Answer):
+                made = answer(made) if type(made) is int else answer(body=made)
+        except BaseException as exc:  # an assertion of the test, say, which is to fail there and not here
+            self._failures.append(exc)
+            made = refuse(500, REASONS[500]).answer
+        spoilt = script.fault.force(made) if script.fault else None
+        made = made if spoilt is None else spoilt
+        return made._replace(delay=script.delay) if script.delay else made
+
+    def _spoil(self, answer: Answer, request: Request) -> Answer:
+        with self._lock:
+            for index, fault in enumerate(self._faults):
+                spoilt = fault.spoil(answer, request) if fault.times else None
+                if spoilt is not None:
+                    self._faults[index] = fault._replace(times=fault.times - 1)
+                    return spoilt
+        return answer

@@ -1,0 +1,340 @@
+"""What the emulator says and calls: pure functions, so tables and random dialogues are enough."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import time
+
+import pytest
+
+from gigachat_lite.emulator.words import call_function, compose, count_tokens, cut_tokens, embed, pieces, vary
+
+INTRODUCTION = (
+    "Здравствуйте! Я GigaChat, а точнее его эмулятор: отвечаю по-русски, без сети и без ключа, и на один и тот же "
+    "вопрос всегда одинаково. Спросите о чём-нибудь, и вы увидите, как придёт ответ.")
+BAIKAL = (
+    "Байкал — самое глубокое озеро на Земле: до 1642 метров. Ему около 25 миллионов лет, и в нём примерно пятая часть "
+    "пресной воды планеты, не считая льда. В озеро впадает более трёхсот рек, а вытекает одна — Ангара.")
+STRING, INTEGER, NUMBER = {"type": "string"}, {"type": "integer"}, {"type": "number"}
+
+
+def said(*texts):
+    return [{"role": "user", "content": text} for text in texts]
+
+
+def described(name, description, properties, required=None, examples=()):
+    required = list(properties) if required is None else required
+    return {
+        "name": name, "description": description,
+        "parameters": {"type": "object", "properties": properties, "required": required},
+        "few_shot_examples": [{"request": request, "params": params} for request, params in examples]}
+
+
+def about(text, **schema):
+    return dict(schema or STRING, description=text)
+
+
+FORECAST = described("weather_forecast", "Возвращает температуру на заданный период", {
+    "location": about("Местоположение, например, название города"), "format": {"enum": ["celsius", "fahrenheit"]},
+    "num_days": about("Период", type="integer", maximum=16)}, ["location", "num_days"])
+CURRENCIES = {"enum": ["RUB", "USD", "EUR"]}
+FUNCTIONS = [
+    FORECAST,
+    described("search_flights", "Поиск авиабилетов", {
+        "from": about("Город вылета"), "to": about("Город назначения"), "date": {"type": "string", "format": "date"},
+        "passengers": about("Сколько человек", type="integer", minimum=1)}, ["from", "to"]),
+    described("sendEmail", "Send a message", {
+        "to": about("email получателя"), "subject": STRING, "body": about("текст письма"),
+        "urgent": about("срочно", type="boolean")}, ["to", "subject", "body"]),
+    described("convert_money", "Convert an amount at the exchange rate", {
+        "amount": NUMBER, "source": CURRENCIES, "target": CURRENCIES}),
+    described("calculator", "Evaluates", {"expression": STRING}),
+    described("book_table", "Бронирует столик в ресторане", {
+        "hour": about("час", type="integer", maximum=23), "guests": about("количество человек", type="integer"),
+        "smoking": about("зал для курящих", type="boolean")}, ["hour", "guests"]),
+    described("translate", "", {"text": STRING, "language": STRING}),
+    described("average", "Среднее арифметическое", {"numbers": {"type": "array", "items": NUMBER}}),
+    described("get_order", "Статус заказа покупателя", {"order_id": STRING}),
+    {"name": "current_time", "description": "Который час", "parameters": {}},
+]
+
+
+# ---- Answers
+
+
+@pytest.mark.parametrize(("texts", "answer"), [
+    (["Привет! Кто ты?"], INTRODUCTION),
+    ([], INTRODUCTION),
+    ([""], INTRODUCTION),
+    (["Расскажи о Байкале"], BAIKAL),
+    (["Сколько будет 12*12?"], "12 * 12 = 144"),
+    (["Count from 1 to 3"], "1, 2, 3"),
+    (["Меня зовут Анна"], "Очень приятно, Анна! Чем могу помочь?"),
+    (["Меня зовут Анна", "Нет, меня зовут Ольга", "Как меня зовут?"], "Вас зовут Ольга."),
+    (["Как меня зовут?"], "Вы ещё не представились."),
+    (["Люблю чай", "А кофе?"], (
+        "Вы написали: «А кофе?». Перед этим было: «Люблю чай». Я эмулятор и по существу судить не берусь, а настоящий "
+        "GigaChat ответит на такой же запрос.")),
+])
+def test_questions_are_answered(texts, answer):
+    assert compose(said(*texts)) == answer
+
+
+@pytest.mark.parametrize(("result", "parts"), [
+    ('{"temperature": 25.5, "location": "Манжерок"}', ["температура — 25.5, место — Манжерок."]),
+    ('{"temperature": {"min": -3, "max": 7}}', ["температура (min — -3, max — 7)."]),
+    ('{"forecast": [{"date": "1 мая", "sun": true}, {"date": "2 мая", "sun": false}]}',
+     ["\n- дата — 1 мая, sun — да\n- дата — 2 мая, sun — нет"]),
+    ('{"a": 1, "b": [2, 3], "wind_speed": null, "d": "x"}',
+     ["\n- a — 1\n- b (2, 3)\n- wind speed — нет данных\n- d — x"]),
+    (json.dumps(list(range(50))), ["\n- 29\n- и ещё 20"]),
+    ('{"result": "Тепло."}', [": Тепло."]),
+    ("12", [": 12."]),
+    ("просто текст", [": просто текст."]),
+    ('"True"', [": True."]),
+    ('{"error": {"message": "City not found"}}', ["Не получилось", "об ошибке: сообщение — City not found."]),
+    ('{"status": "error", "reason": "timeout"}', ["Не получилось", "timeout"]),
+    ("{}", ["ничего не нашлось"]),
+    ("null", ["ничего не нашлось"]),
+    (None, ["ничего не нашлось"]),
+    ("[" * 100_000, ["[["]),
+    ("[" * 500 + "]" * 500, ["…"]),
+    ("\ud800", ["\ud800"]),
+], ids=lambda value: ascii(value)[:20] if isinstance(value, str) else None)
+def test_results_of_functions_are_put_in_words(result, parts):
+    call = {"role": "assistant", "content": "", "function_call": {"name": "weather_forecast", "arguments": {}}}
+    answer = compose([*said("Какая погода в Манжероке?"), call, {"role": "function", "content": result}])
+    assert "«Какая погода в Манжероке?»" in answer and all(part in answer for part in parts)
+    assert len(answer) < 3000 and ".." not in answer
+
+
+def test_choices_differ_and_the_first_is_the_text_itself():
+    for text in (INTRODUCTION, "раз\nдва", "4"):
+        choices = [vary(text, index) for index in range(8)]
+        assert choices[0] == text and len(set(choices)) == 8 and all(text in choice for choice in choices)
+
+
+# ---- Calls
+
+
+@pytest.mark.parametrize(("question", "name", "arguments"), [
+    ("Какая погода в Манжероке ближайшие 10 дней?", "weather_forecast", {"location": "Манжерок", "num_days": 10}),
+    ("погода в москве на три дня", "weather_forecast", {"location": "Москва", "num_days": 3}),
+    ("What is the weather in New York for 5 days, in celsius?", "weather_forecast",
+     {"location": "New York", "format": "celsius", "num_days": 5}),
+    ("Прогноз для Сочи на 30 дней", "weather_forecast", {"location": "Сочи", "num_days": 1}),
+    ("Найди рейс в Казань из Москвы 2026-03-05, 2 человека", "search_flights",
+     {"from": "Москва", "to": "Казань", "date": "2026-03-05", "passengers": 2}),
+    ("Отправь ivan@mail.ru письмо: «Буду завтра», срочно", "sendEmail",
+     {"to": "ivan@mail.ru", "subject": "Сообщение", "body": "Буду завтра", "urgent": True}),
+    ("Какой курс: 100,5 долларов в рублях", "convert_money", {"amount": 100.5, "source": "USD", "target": "RUB"}),
+    ("Вычисли (2 + 3) * 4", "calculator", {"expression": "(2 + 3) * 4"}),
+    ("Забронируй столик на 4 человека в 19 часов, зал не для курящих", "book_table",
+     {"hour": 19, "guests": 4, "smoking": False}),
+    ("Столик в ресторане, где зал курящих", "book_table", {"hour": 1, "guests": 1, "smoking": True}),
+    ("Переведи на немецкий: Доброе утро", "translate", {"text": "Доброе утро", "language": "немецкий"}),
+    ("Среднее арифметическое 5, 5, 7.5", "average", {"numbers": [5, 5, 7.5]}),
+    ("Где мой заказ №A-12345, какой статус?", "get_order", {"order_id": "A-12345"}),
+    ("Который час?", "current_time", {}),
+])
+@pytest.mark.parametrize("mode", ["auto", None])
+def test_questions_call_the_function_that_fits(question, name, arguments, mode):
+    assert call_function(said(question), FUNCTIONS, mode) == (name, arguments)
+
+
+@pytest.mark.parametrize(("messages", "functions", "mode"), [
+    (said("Привет!"), FUNCTIONS, "auto"),
+    (said("Расскажи о Байкале"), FUNCTIONS, "auto"),
+    (said("Спасибо, это всё на 10 дней?"), FUNCTIONS, "auto"),
+    (said("Какая погода?"), FUNCTIONS, "none"),
+    (said("Какая погода?"), None, "auto"),
+    (said("Какая погода?"), [], None),
+    (said("Нарисуй кота"), [{"name": "text2image"}], "auto"),
+    (said("Нарисуй кота"), [{"name": "text2image"}], {"name": "text2image"}),
+    (said("Какая погода?"), FUNCTIONS, {"name": "unknown"}),
+    ([*said("Какая погода?"), {"role": "function", "content": "{}"}], FUNCTIONS, "auto"),
+    ([*said("Какая погода?"), {"role": "function", "content": "{}"}], FUNCTIONS, {"name": "weather_forecast"}),
+    ([*said("Какая погода?"), {"role": "assistant", "content": "Тепло"}], FUNCTIONS, "auto"),
+    ([{"role": "system", "content": "Какая погода?"}], FUNCTIONS, "auto"),
+    ([{"role": "user"}], FUNCTIONS, "auto"),
+    ([], FUNCTIONS, "auto"),
+], ids=[
+    "greeting", "chat", "thanks", "mode none", "no functions", "empty list", "built-in", "built-in forced", "unknown",
+    "after a result", "after a result, forced", "after an answer", "no question", "no content", "no messages"])
+def test_what_fits_no_function_is_answered_in_words(messages, functions, mode):
+    assert call_function(messages, functions, mode) is None
+
+
+def test_a_forced_call_keeps_what_was_given():
+    forced = {"name": "weather_forecast", "partial_arguments": {"format": "kelvin", "extra": [1]}}
+    assert call_function(said("Привет из Твери"), FUNCTIONS, forced) == (
+        "weather_forecast", {"format": "kelvin", "extra": [1], "location": "Тверь", "num_days": 1})
+
+
+@pytest.mark.parametrize(("question", "arguments"), [
+    ("Чему равно пять плюс семь?", {"left": 12, "kind": "sum", "tags": ["a", "b"]}),  # the very example
+    ("Чему равно 3 плюс семь примерно?", {"left": 3, "kind": "sum", "tags": ["a"]}),
+    ("Что такое арифмометр?", None),
+])
+def test_examples_are_a_pattern_for_near_questions(question, arguments):
+    properties = {"left": INTEGER, "kind": STRING, "tags": {"type": "array", "items": STRING}, "other": STRING}
+    params = {"left": 12, "kind": "sum", "tags": ["a", "b"], "stray": 1}
+    function = described("run", "", properties, [], [("Прочее", {}), ("Чему равно пять плюс семь?", params)])
+    assert (call_function(said(question), [function]) or (None, None))[1] == arguments
+
+
+# ---- Arguments and their schemas
+
+
+def accepts(schema, value, root):
+    """Tell whether a schema allows a value: what the emulator promises to heed, read anew."""
+    if "$ref" in schema:
+        return accepts(root["$defs"][schema["$ref"].split("/")[-1]], value, root)
+    if "anyOf" in schema:
+        return any(accepts(part, value, root) for part in schema["anyOf"])
+    if not all(accepts(part, value, root) for part in schema.get("allOf", [])):
+        return False
+    if "enum" in schema or "const" in schema:
+        return value in schema.get("enum", [schema.get("const")])
+    kinds = {"string": str, "integer": int, "number": (int, float), "boolean": bool, "array": list, "object": dict}
+    kind = schema.get("type", "object" if "properties" in schema else "any")
+    kind = "integer" if kind == ["null", "integer"] else kind
+    if kind in kinds and (not isinstance(value, kinds[kind]) or isinstance(value, bool) != (kind == "boolean")):
+        return False
+    if isinstance(value, dict):
+        properties = schema.get("properties", {})
+        return set(schema.get("required", [])) <= set(value) and all(
+            accepts(properties.get(name, {}), item, root) for name, item in value.items())
+    if isinstance(value, list):
+        return schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", 99) and all(
+            accepts(schema.get("items", {}), item, root) for item in value)
+    if isinstance(value, str):
+        dated = schema.get("format") != "date" or re.fullmatch(r"\d{4}-\d\d-\d\d", value)
+        return dated and schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", 99_999)
+    if kind == "any":
+        return True
+    return schema.get("minimum", value) <= value <= schema.get("maximum", value) and not (
+        value <= schema.get("exclusiveMinimum", value - 1) or value >= schema.get("exclusiveMaximum", value + 1))
+
+
+def make_schema(rng, depth=0):
+    low = rng.randint(-20, 20)
+    kinds = [
+        {"type": "string"}, {"type": "string", "minLength": 3, "maxLength": 5},
+        {"type": "string", "default": "по умолчанию"}, {"enum": ["один", 2, None]}, {"const": "да"},
+        {"type": "boolean", "description": "погода"},
+        {"type": ["null", "integer"], "minimum": low, "maximum": low + 3}, {"type": "integer", "default": "не число"},
+        {"type": "number", "exclusiveMinimum": low, "exclusiveMaximum": low + 1}, {"type": "string", "format": "date"},
+        {"anyOf": [{"type": "null"}, {"type": "integer", "maximum": low}]}, {"$ref": "#/$defs/Place"}, {}]
+    if depth < 3 and rng.random() < 0.5:
+        names = rng.sample(["city", "число", "дата", "to_email", "text", "userId", "", "\ud800"], 3)
+        inner = [make_schema(rng, depth + 1) for _ in names]
+        kinds = [
+            {"type": "object", "properties": dict(zip(names, inner)), "required": names[:rng.randint(0, 3)]},
+            {"type": "array", "items": inner[0], "minItems": rng.randint(0, 3), "maxItems": 4},
+            {"allOf": [{"properties": {"a": inner[1]}, "required": ["a"]}, {"properties": {"b": inner[2]}}]}]
+    return rng.choice(kinds)
+
+
+def make_text(rng):
+    parts = ["погода", "в Москве", "из Твери", "10 дней", "-2.5", "«цитата»", "a@b.ru", "2026-01-02", "\ud83d", "один",
+             "🙂", "\n", "()", "9" * 40, "Иван", "99.99.9999", "не", "USD", "x" * 300, "https://a.b", ": ", "или"]
+    return " ".join(rng.choice(parts) for _ in range(rng.randint(0, 12)))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_arguments_fit_any_schema_and_are_the_same_each_time(seed):
+    rng = random.Random(seed)
+    for _ in range(50):
+        names = ["city", "count", "flag", "list"]
+        root = {
+            "properties": {name: make_schema(rng) for name in names}, "required": names[:rng.randint(0, 4)],
+            "$defs": {"Place": {"type": "object", "properties": {"name": STRING}, "required": ["name"]}}}
+        question = make_text(rng)
+        params = {"city": rng.choice([1, "Омск"]), "list": [1]}
+        example = {"request": rng.choice([make_text(rng), question]), "params": params}
+        function = {"name": "погода", "parameters": root, "few_shot_examples": [example]}
+        messages, forced = said(question), {"name": "погода"}
+        name, arguments = call_function(messages, [function], forced)
+        assert name == "погода" and accepts(root, arguments, root), (root, question, arguments)
+        assert call_function(messages, [json.loads(json.dumps(function))], forced)[1] == arguments
+
+
+@pytest.mark.parametrize("schema", [
+    {"type": 5, "properties": [], "required": "x"},
+    {"properties": {"a": None, "b": True, "c": []}, "required": ["a", "z", 1]},
+    {"$ref": "#/nowhere"}, {"$ref": "#"}, {"allOf": [{"$ref": "#"}, {"$ref": "#"}], "anyOf": 3, "oneOf": [None]},
+    {"properties": {"a": {"type": "integer", "minimum": 10 ** 400, "maximum": float("nan"), "examples": {}}}},
+    {"properties": {"a": {"type": "string", "minLength": 10 ** 12, "format": []}}, "required": ["a"]},
+    {"properties": {"b": {"enum": [[], {}]}}, "required": ["b"]},
+    {"properties": {"a": {"type": "array", "minItems": 10 ** 12, "items": [1]}}, "required": ["a"]},
+    {"properties": {"a": {"type": "integer", "minimum": 5, "maximum": 1, "exclusiveMinimum": True}}, "required": ["a"]},
+], ids=lambda schema: json.dumps(schema)[:40])
+def test_odd_schemas_are_no_harm(schema):
+    examples = [None, {"request": 1, "params": 2}]
+    odd = {"name": "f", "parameters": schema, "description": 7, "few_shot_examples": examples}
+    for question in ("", "a 1 «b»", "\ud800"):
+        name, arguments = call_function(said(question), [None, odd], {"name": "f", "partial_arguments": []})
+        assert name == "f" and len(json.dumps(arguments)) < 1_000_000
+
+
+def test_recursive_and_deep_schemas_and_huge_texts_take_no_time():
+    names = list("abcdefghij")
+    node = {"properties": {name: {"$ref": "#/$defs/Node"} for name in names}, "required": names}
+    deep = {"type": "string"}
+    for _ in range(400):
+        deep = {"type": "object", "properties": {"a": deep}, "required": ["a"]}
+    started = time.perf_counter()
+    for schema in (dict(node, **{"$defs": {"Node": node}}), deep):
+        for text in ("погода " * 100_000, "a" * 500_000, "1 " * 200_000, "(" * 300_000, "A " * 200_000, "." * 300_000):
+            messages = said(text)
+            assert call_function(messages, [{"name": "f", "parameters": schema}], {"name": "f"})
+            assert compose(messages) and compose([*messages, {"role": "function", "content": text}])
+    assert time.perf_counter() - started < 5  # where the work grew with the square, minutes
+
+
+# ---- Streams, tokens, vectors
+
+
+@pytest.mark.parametrize(("text", "tokens"), [
+    ("", 0), ("First text", 2), ("Second text", 2), ("Hello.", 2), ("2026", 2), ("🙂🙂", 2), ("----", 1), ("日本語", 3),
+])
+def test_tokens_are_counted(text, tokens):
+    assert count_tokens(text) == tokens
+    assert cut_tokens(text, None) == (text, tokens + 1, "stop")
+
+
+def test_token_counts_look_right():
+    assert 3 <= len(BAIKAL) / count_tokens(BAIKAL) <= 4
+    english = "The quick brown fox jumps over the lazy dog near the river bank."
+    assert 4 <= len(english) / count_tokens(english) <= 6
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_parts_join_and_cuts_are_beginnings(seed):
+    rng = random.Random(seed)
+    for _ in range(100):
+        text, every, limit = make_text(rng), rng.randint(-1, 5), rng.randint(1, 30)
+        parts = pieces(text, every)
+        assert parts and "".join(parts) == text
+        assert len(parts) == -(-len(pieces(text)) // max(1, every)) and (all(parts) or parts == [""])
+        cut, spent, reason = cut_tokens(text, limit)
+        assert text.startswith(cut) and spent <= limit and (cut == text or reason == "length")
+        assert spent == count_tokens(cut) + (reason == "stop")
+    assert max(map(len, pieces("ы" * 1000))) <= 160
+
+
+def test_texts_that_share_words_are_near():
+    texts = ["Кошка спит на диване", "На диване спит кошка", "Кошки спят на диванах", "Курс валют вырос", ""]
+    vectors = [json.loads(embed(text)) for text in texts]
+    assert all(len(vector) == 1024 and all(type(number) is float for number in vector) for vector in vectors)
+
+    def near(a, b):
+        return sum(x * y for x, y in zip(a, b)) / (sum(x * x for x in a) * sum(y * y for y in b)) ** 0.5
+
+    assert near(vectors[0], vectors[1]) > 0.99
+    assert 0.3 < near(vectors[0], vectors[2]) < 0.95
+    assert abs(near(vectors[0], vectors[3])) < 0.15
+    assert len(json.loads(embed("\ud800 x"))) == 1024
