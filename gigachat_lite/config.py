@@ -221,7 +221,7 @@ def _env_path(env_file: bool | str | os.PathLike[str] | None) -> str:
         return ""
     if env_file is not None and env_file is not True:
         path = os.path.expanduser(os.fspath(env_file))
-        if not os.path.isfile(path):
+        if not os.path.exists(path) or os.path.isdir(path):
             raise ConfigurationError(f"argument env_file: there is no file {path}")
         return path
     from dotenv import find_dotenv

@@ -106,6 +106,7 @@ class Body:
 
     def __init__(self, response: requests.Response, note: Try) -> None:
         self.note = note
+        self.tap: Callable[[bytes], object] | None = None
         self._raw = cast(Any, response.raw)
         self._read1: Callable[[int], bytes] = self._raw._fp.read1
         chunked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
@@ -116,6 +117,8 @@ class Body:
     def read(self) -> bytes:
         """Read what has arrived, waiting for one byte at least."""
         data: bytes = self._read1(PIECE) if self._left != 0 else b""
+        if self.tap is not None:
+            self.tap(data)
         if self._left is not None:
             self._left -= len(data)
         if not data:
@@ -387,6 +390,14 @@ class Stream:
         """The tokens used, which come with the last event."""
         usage = self._assembly.get("usage")
         return Usage(usage) if isinstance(usage, dict) else None
+
+    def tap(self, write: Callable[[bytes], object]) -> None:
+        """Hand the bytes to ``write`` too, as they arrive and before they are decoded, as a report of a fault wants it.
+
+        It is called with b"" at the end. What it raises ends the stream as a fault of the network would.
+        """
+        assert self._reply.body is not None
+        self._reply.body.tap = write
 
     def close(self) -> None:
         """End the stream and free its place; a reader in another thread gets its error at once."""
