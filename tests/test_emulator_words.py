@@ -9,7 +9,15 @@ import time
 
 import pytest
 
-from gigachat_lite.emulator.words import call_function, compose, count_tokens, cut_tokens, embed, pieces, vary
+from gigachat_lite.emulator.calls import call_function, compose_json
+from gigachat_lite.emulator.words import (
+    compose,
+    count_tokens,
+    cut_tokens,
+    embed,
+    pieces,
+    vary,
+)
 
 INTRODUCTION = (
     "Здравствуйте! Я GigaChat, а точнее его эмулятор: отвечаю по-русски, без сети и без ключа, и на один и тот же "
@@ -185,6 +193,18 @@ def test_examples_are_a_pattern_for_near_questions(question, arguments):
     assert (call_function(said(question), [function]) or (None, None))[1] == arguments
 
 
+@pytest.mark.parametrize(("schema", "value"), [
+    ({"type": "integer", "default": 7}, 7), ({"type": "string", "examples": [5, "да"]}, "да"), ({"const": None}, None),
+    ({"enum": ["x", "y"]}, "x"), ({"enum": ["x", "y"], "default": "y"}, "y"), (about("Город"), "Москва"),
+    ({"type": "integer", "minimum": 2.5}, 3), ({"type": "number", "maximum": -1}, -1), ({"type": "boolean"}, False),
+    ({"type": "array", "items": INTEGER, "minItems": 2}, [1, 1]), ({"type": "null"}, None), (STRING, "Привет"),
+    ({"type": "array", "maxItems": 0}, []), ({"type": "string", "format": "date"}, "2026-01-15"),
+], ids=str)
+def test_what_no_question_tells_comes_from_the_schema(schema, value):
+    function = described("run", "", {"value": schema, "optional": schema}, ["value"])
+    assert call_function(said("Привет"), [function], {"name": "run"}) == ("run", {"value": value})
+
+
 # ---- Arguments and their schemas
 
 
@@ -260,6 +280,8 @@ def test_arguments_fit_any_schema_and_are_the_same_each_time(seed):
         name, arguments = call_function(messages, [function], forced)
         assert name == "погода" and accepts(root, arguments, root), (root, question, arguments)
         assert call_function(messages, [json.loads(json.dumps(function))], forced)[1] == arguments
+        answer = json.loads(compose_json(messages, root))
+        assert accepts(root, answer, root) and set(answer) == set(names), (root, question, answer)
 
 
 @pytest.mark.parametrize("schema", [
@@ -300,6 +322,7 @@ def test_recursive_and_deep_schemas_and_huge_texts_take_no_time():
 
 @pytest.mark.parametrize(("text", "tokens"), [
     ("", 0), ("First text", 2), ("Second text", 2), ("Hello.", 2), ("2026", 2), ("🙂🙂", 2), ("----", 1), ("日本語", 3),
+    ("Здравствуйте", 3), ("language", 2),
 ])
 def test_tokens_are_counted(text, tokens):
     assert count_tokens(text) == tokens

@@ -12,8 +12,10 @@ import sys
 import pytest
 
 import gigachat_lite
-from gigachat_lite import Emulator
+from gigachat_lite import Emulator, GigaChat
+from gigachat_lite.__main__ import option_parser
 from gigachat_lite.config import DEFAULTS
+from gigachat_lite.emulator import FAULTS
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as file:
@@ -33,18 +35,23 @@ def settings(monkeypatch):
 
 
 def run(code):
-    contextvars.copy_context().run(exec, compile(code, "README.md", "exec"), {"__name__": "readme"})
+    names = {"__name__": "readme"}
+    contextvars.copy_context().run(exec, compile(code, "README.md", "exec"), names)
+    return names
 
 
 @pytest.mark.parametrize("number, code", CODE, ids=["block-%d" % number for number, _ in CODE])
-def test_code_of_the_readme_runs(number, code, settings, certs, capsys):
+def test_code_of_the_readme_runs(number, code, settings, certs, tmp_path, capsys):
     for name, path in (
         ("corporate-ca.pem", certs.ca_pem),
         ("client.pem", certs.client_pem),
         ("client.key", certs.client_key),
     ):
         shutil.copy(str(path), name)
-    run(code)
+    names = run(code)
+    for test in [names[name] for name in names if name.startswith("test_")]:
+        with Emulator() as emu, GigaChat(**emu.config, retry_backoff_factor=0) as giga:
+            test(gigachat=giga, gigachat_emulator=emu)
     printed = capsys.readouterr().out
     assert "print(" not in code or printed
     assert "cut after" not in printed and "Error" not in printed
@@ -59,8 +66,22 @@ def test_the_first_block_prints_what_the_readme_shows(settings, capsys):
 
 
 def test_every_setting_stands_in_the_table():
-    rows = "\n".join(line.split("|")[1] for line in README.splitlines() if line.startswith("| `"))
+    section = README[README.index("\n## Settings\n"):README.index("\n## Four ways in\n")]
+    rows = "\n".join(line.split("|")[1] for line in section.splitlines() if line.startswith("| `"))
     assert set(re.findall(r"`(\w+)`", rows)) == set(DEFAULTS)
+
+
+def test_every_option_of_the_command_stands_in_the_readme():
+    section = README[README.index("\n## Command line\n"):README.index("\n## The emulator\n")]
+    given = {name for action in option_parser()._actions for name in action.option_strings if name.startswith("--")}
+    assert given - {"--help", "--version"} == set(re.findall(r"`(--[a-z-]+)`", section))
+
+
+def test_every_fault_stands_in_the_readme():
+    section = README[README.index("\n## The emulator\n"):README.index("\n## Headers from the context\n")]
+    rows = [line.split("|")[1:3] for line in section.splitlines() if line.startswith("| `")]
+    assert {re.findall(r"[\w-]+", name)[0]: about.strip() for name, about in rows} == {
+        name: kind.about for name, kind in FAULTS.items()}
 
 
 def test_the_error_tree_is_the_one_of_the_code():

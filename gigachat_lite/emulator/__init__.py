@@ -7,7 +7,7 @@ It answers as the service was recorded, down to the order of keys and the bytes 
 sensible in Russian, the same each time. `enqueue()` scripts the next answers, `requests` remembers what was asked,
 `fault` spoils answers by name. From a shell: ``python -m gigachat_lite.emulator --port 8090``. Standard library alone,
 nothing of the client. The rooms: `server` (sockets, scripts), `service` (endpoints), `rules` (what is refused), `words`
-(what is said), `files`, `faults`, `tls`, `wire` (HTTP).
+(what is said), `calls` (of functions), `files`, `faults`, `tls`, `wire` (HTTP).
 """
 
 from __future__ import annotations

@@ -37,11 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(list_faults())
         return 0
     port = options.port if options.port is not None else 0 if command else 8090
-    emulator = Emulator(
-        options.host, port, scope=options.scope, token_lifetime=options.token_lifetime, strict=options.strict,
-        chunk_delay=options.chunk_delay, max_connections=options.max_connections, fault=options.fault,
-        tls=options.tls, client_cert=options.client_cert, names=sorted({*NAMES, options.host} - {""}),
-        on_answer=tell if options.verbose else None)
+    emulator = make_emulator(options, port)
     try:
         emulator.start()
     except ImportError as exc:  # no trustme
@@ -58,6 +54,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         emulator.stop()
 
 
+def make_emulator(options: argparse.Namespace, port: int) -> Emulator:
+    """Make the emulator that the options describe."""
+    return Emulator(
+        options.host, port, scope=options.scope, token_lifetime=options.token_lifetime, strict=options.strict,
+        chunk_delay=options.chunk_delay, max_connections=options.max_connections, fault=options.fault,
+        tls=options.tls, client_cert=options.client_cert, names=sorted({*NAMES, options.host} - {""}),
+        on_answer=tell if options.verbose else None)
+
+
 def read_options(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """Take the options and the command behind ``--``; a wrong one ends the program with exit code 2."""
     own, command = list(argv), []
@@ -69,9 +74,10 @@ def read_options(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     options, rest = parser.parse_known_args(own)
     if rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)} (a command goes behind --)")
-    for name in ("token_lifetime", "chunk_delay", "max_connections"):
-        if not 0 <= (getattr(options, name) or 0) <= 10**6:
-            parser.error(f"argument --{name.replace('_', '-')}: a number from 0 to 1000000 is needed")
+    for name, least in (("token_lifetime", 0), ("chunk_delay", 0), ("max_connections", 1)):
+        value = getattr(options, name)
+        if value is not None and not least <= value <= 10**6:
+            parser.error(f"argument --{name.replace('_', '-')}: a number from {least} to 1000000 is needed")
     if options.client_cert != "none" and not options.tls:
         parser.error("--client-cert needs --tls")
     return options, command

@@ -32,6 +32,8 @@ def answer(
 ) -> Answer:
     """Make an answer, as `Emulator.enqueue()` takes it and as a scripted callable may return it."""
     status = 200 if status is None else int(status)
+    if not 200 <= status <= 599:
+        raise ValueError(f"the status of an answer is a number from 200 to 599, not {status}")
     given = {name: None if value is None else str(value) for name, value in (headers or {}).items()}
     made = Answer(status, _encode(body, status), headers=given, delay=delay)
     if events is not None:
@@ -115,6 +117,8 @@ class Emulator(Service):
             self._certificates = Certificates(cert_file, key_file or cert_file, ca_bundle_file or cert_file)
         elif key_file or ca_bundle_file or (not tls and self._client_cert != ("none", "none")):
             raise ValueError("key_file, ca_bundle_file and client_cert need tls=True or a cert_file")
+        if max_connections is not None and max_connections < 1:
+            raise ValueError("max_connections is at least 1")
         if set(self._client_cert) - {"none", "optional", "required"}:
             raise ValueError('client_cert and auth_client_cert are "none", "optional" or "required"')
         self._ports, self._pid = [port, 0], 0

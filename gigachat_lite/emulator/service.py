@@ -12,6 +12,7 @@ import uuid
 from typing import Any, Callable
 from urllib.parse import unquote
 
+from .calls import call_function, compose_json
 from .files import Files
 from .rules import (
     MODELS,
@@ -26,7 +27,7 @@ from .rules import (
     read_object,
 )
 from .wire import REASONS, Answer, Refused, Request, dumps, refuse, refuse_page
-from .words import call_function, compose, compose_json, count_tokens, cut_tokens, embed, pieces, vary
+from .words import compose, count_tokens, cut_tokens, embed, pieces, vary
 
 VERSIONS = {"GigaChat-2-Max": "2.0.30.01"}  # the other chat models answer as 2.0.28.2
 # Fixed, so that a .env written once goes on working with every later emulator; worth nothing anywhere else.
