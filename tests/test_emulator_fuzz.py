@@ -1,0 +1,57 @@
+"""Send the emulator what nobody foresaw: whole requests are answered, and it goes on, silent and as it was."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import pytest
+
+import fuzzing
+from gigachat_lite.emulator import Emulator
+
+SEED = 20260117  # the same cases each time; `python tests/fuzzing.py` looks for new ones
+
+
+@pytest.fixture
+def silent(capfd):
+    """Fail the test when something was printed, by a thread that ended with an exception too."""
+    yield
+    assert capfd.readouterr() == ("", "")
+
+
+def fuzz(count, seed, **settings):
+    """Send this many requests to an emulator of this process, and return the run with its figures."""
+    before = set(threading.enumerate())
+    with Emulator(token_lifetime=3600.0, **settings) as emulator:
+        run = fuzzing.Run(fuzzing.Here(emulator), seed)
+        try:
+            run.go(count)
+        finally:
+            run.close()
+    assert set(threading.enumerate()) == before
+    return run
+
+
+def test_arbitrary_requests_are_answered_or_turned_away(silent):
+    run = fuzz(1000, SEED)
+    assert run.sent >= 1000
+    # They come past the door everywhere, or it would prove little.
+    assert {route for route, status in run.reached if status == 200} >= set(fuzzing.ROUTES) - {"delete"}
+    assert {200, 400, 401, 403, 404, 405, 422} <= set(run.statuses) <= fuzzing.STATUSES
+
+
+def test_every_route_of_the_service_is_drawn():
+    paths = {path.replace("{}", "x") for _, path in fuzzing.ROUTES.values()}
+    emulator = Emulator()
+    for method, pattern, _ in emulator._routes:
+        path = "/v1/" + pattern.replace("(.+)", "x").replace("([^/]+)", "x")
+        assert path in paths and (method, path.replace("x", "{}")) in fuzzing.ROUTES.values()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("settings", [{}, {"strict": False}, {"max_connections": 3}, {"tls": True}])
+def test_more_arbitrary_requests_of_a_new_seed(silent, settings):
+    if settings.get("tls"):
+        pytest.importorskip("trustme")
+    fuzz(20_000, int.from_bytes(os.urandom(4), "big"), **settings)
