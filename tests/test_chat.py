@@ -422,7 +422,8 @@ def test_a_bad_option_is_a_configuration_error_that_names_it(options, service):
 
 
 @pytest.mark.parametrize("options, words", [
-    ({"timeout": (5, 0.05)}, "0.05"), ({"timeout": 0.05}, "0.05"), ({"deadline": 0.05}, "deadline")])
+    ({"timeout": (5, 0.05)}, "0.05"), pytest.param({"timeout": 0.05}, "0.05", marks=pytest.mark.long),
+    ({"deadline": 0.05}, "deadline")])
 @pytest.mark.parametrize("name", ["chat", "stream", "get_models"])
 def test_timeout_and_deadline_of_a_call_hold_for_it_alone(options, words, name, api, client):
     running = api([never(), reply(body=json.dumps(MODELS))])

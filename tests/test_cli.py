@@ -444,7 +444,8 @@ def test_an_answer_without_text_says_so(body, api, call):
 # ---- Terminals, pipes, disks, signals
 
 
-@pytest.mark.parametrize("letters, shown", [("ascii", "[?] [?] [?]+"), ("cp1251", "ж — [?]+")])
+@pytest.mark.parametrize("letters, shown", [
+    pytest.param("ascii", "[?] [?] [?]+", marks=pytest.mark.long), ("cp1251", "ж — [?]+")])
 def test_a_terminal_without_the_letters_shows_question_marks(letters, shown, api):
     running = api(sse(['{"choices":[{"delta":{"content":"ж — ☃\\ud83d\\ude00\\ud800"},"index":0}]}', "[DONE]"]))
     code, out, err = run("x", encoding=letters, PYTHONIOENCODING=letters, **settings(running))
@@ -524,7 +525,8 @@ def test_a_closed_pipe_is_silent_in_every_mode(options, api, call, monkeypatch):
 
 @posix
 @pytest.mark.parametrize("close, code, words", [
-    (">/dev/full", 1, "No space left"), ("2>&-", 0, ""), (">&-", 1, "Bad file descriptor"),
+    (">/dev/full", 1, "No space left"), pytest.param("2>&-", 0, "", marks=pytest.mark.long),
+    pytest.param(">&-", 1, "Bad file descriptor", marks=pytest.mark.long),
     pytest.param("2>/dev/full", 0, "", marks=pytest.mark.long), pytest.param(">&- 2>&-", 1, "", marks=pytest.mark.long),
 ])
 def test_python_adds_nothing_when_a_stream_is_closed_or_full(close, code, words):

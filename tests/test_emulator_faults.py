@@ -888,7 +888,7 @@ def open_stream(giga):
 
 
 @pytest.mark.parametrize(("settings", "places"), [
-    ({}, 1), ({"scope": "GIGACHAT_API_CORP"}, 10), ({"max_connections": 3}, 3),
+    ({}, 1), ({"scope": "GIGACHAT_API_CORP"}, 10), pytest.param({"max_connections": 3}, 3, marks=LONG),
     pytest.param({"scope": "GIGACHAT_API_B2B"}, 10, marks=LONG),
     pytest.param({"scope": "GIGACHAT_API_CORP", "max_connections": 1}, 1, marks=LONG)])
 def test_so_many_generations_at_a_time_and_429_beyond(settings, places):
@@ -908,9 +908,9 @@ def test_so_many_generations_at_a_time_and_429_beyond(settings, places):
 
 
 @pytest.mark.parametrize(("call", "fault"), [
-    ("chat", "slow:30"), ("chat", "drip:30"), ("chat", "stall:100"), *(
+    ("chat", "slow:30"), ("chat", "drip:30"), *(
         pytest.param(*given, marks=LONG) for given in [
-            ("stream", "slow:30"), ("stream", "drip:30"), ("stream", "stall:100"), ("chat", "a delay")])])
+            ("chat", "stall:100"), ("stream", "slow:30"), ("stream", "drip:30"), ("stream", "stall:100"), ("chat", "a delay")])])
 def test_an_answer_that_takes_its_time_holds_its_place(fault, call):
     emu = Emulator(max_connections=1).start()
     giga = client_of(emu, max_connections=5, max_retries=0)
@@ -1242,7 +1242,7 @@ FORK = """
 
 
 @needs_fork
-@pytest.mark.parametrize("tls", [True, pytest.param(False, marks=LONG)], ids=["tls", "clear"])
+@pytest.mark.parametrize("tls", [pytest.param(True, marks=LONG), False], ids=["tls", "clear"])
 def test_forked_children_have_emulators_of_their_own_and_do_not_end_their_parents(tls):
     assert run_script(FORK + """
     def serve():

@@ -352,8 +352,10 @@ def test_proxy_trouble_names_the_proxy_and_not_its_password(answer, words, serve
     assert not leaks(everything_shown(caught.value))
 
 
-@pytest.mark.parametrize("address", ["http://127.0.0.1:1", "https://127.0.0.1:1", "socks5h://127.0.0.1:1", "socks://x:1",
-                                     "quic://x:1", "127.0.0.1:1", "http://[::1", "://", "http://"])
+@pytest.mark.parametrize("address", [
+    "http://127.0.0.1:1", "socks5h://127.0.0.1:1", "http://[::1",
+    *(pytest.param(address, marks=pytest.mark.long)
+      for address in ("https://127.0.0.1:1", "socks://x:1", "quic://x:1", "127.0.0.1:1", "://", "http://"))])
 def test_an_unusable_proxy_of_the_environment_is_ours(address, monkeypatch, resolve):
     resolve("host.example")
     monkeypatch.setenv("ALL_PROXY", address)

@@ -408,7 +408,8 @@ FREE = {"models": lambda giga: giga.get_models(), "model": lambda giga: giga.get
         "tokens count": lambda giga: giga.tokens_count("?")}
 
 
-@pytest.mark.parametrize("call", list(PAID.values()), ids=list(PAID))
+@pytest.mark.parametrize("call", [
+    pytest.param(call, marks=LONG if name == "embeddings" else ()) for name, call in PAID.items()], ids=list(PAID))
 @pytest.mark.parametrize("fault", [504, "lost", "read timeout"])
 def test_what_was_perhaps_generated_and_paid_for_is_not_asked_for_again(server, client, call, fault):
     host = server([{504: reply(504), "lost": drop(), "read timeout": never()}[fault]])
@@ -418,7 +419,8 @@ def test_what_was_perhaps_generated_and_paid_for_is_not_asked_for_again(server, 
     assert (len(host.requests), giga.pauses) == (1, [])
 
 
-@pytest.mark.parametrize("call", list(FREE.values()), ids=list(FREE))
+@pytest.mark.parametrize("call", [
+    pytest.param(call, marks=LONG if name == "model" else ()) for name, call in FREE.items()], ids=list(FREE))
 @pytest.mark.parametrize("fault", [504, "lost", "read timeout"])
 def test_what_costs_nothing_is_asked_for_again(server, client, call, fault):
     host = server({504: reply(504), "lost": drop(), "read timeout": never()}[fault])
@@ -429,7 +431,8 @@ def test_what_costs_nothing_is_asked_for_again(server, client, call, fault):
 
 
 @pytest.mark.parametrize("fault", [504, 429, "lost", "read timeout"])
-@pytest.mark.parametrize("way", [{"credentials": KEY}, {"user": "u", "password": "p"}], ids=["oauth", "token"])
+@pytest.mark.parametrize("way", [
+    {"credentials": KEY}, pytest.param({"user": "u", "password": "p"}, marks=LONG)], ids=["oauth", "token"])
 def test_a_token_is_asked_for_again(api, client, way, fault):
     first = {504: reply(504), 429: reply(429), "lost": drop(), "read timeout": never()}[fault]
     host = api(OK, oauth=[first, oauth_reply("a")])
@@ -728,7 +731,9 @@ DRIPS = {
 }
 
 
-@pytest.mark.parametrize("answer", list(DRIPS.values()), ids=list(DRIPS))
+@pytest.mark.parametrize("answer", [
+    pytest.param(answer, marks=LONG if name.endswith(("chunks", "one chunk", "continuations", "length")) else ())
+    for name, answer in DRIPS.items()], ids=list(DRIPS))
 def test_a_deadline_holds_against_a_server_that(server, client, answer):
     host = server([answer, CHAT])
     giga = client(host)
@@ -765,7 +770,7 @@ def test_a_deadline_is_named_when_it_ran_out_and_the_timeout_is_not_blamed(serve
     assert "GIGACHAT_TIMEOUT" not in str(caught.value)
 
 
-@pytest.mark.parametrize("answer", ["drips", "never"])
+@pytest.mark.parametrize("answer", ["drips", pytest.param("never", marks=LONG)])
 def test_a_deadline_holds_against_a_proxy_that(server, client, certs, proxy, answer):
     host = server([CHAT], context=certs.context())
     between = proxy(drip=0.03) if answer == "drips" else proxy(refuse=never())
@@ -869,7 +874,8 @@ LARGE = "x" * (10 << 20)  # ten megabytes of prompt
 
 
 @pytest.mark.parametrize("method, tls, read", [
-    pytest.param("chat", False, read_nothing, marks=LONG), ("chat", True, read_nothing), ("chat", False, read_little),
+    pytest.param("chat", False, read_nothing, marks=LONG), ("chat", True, read_nothing),
+    pytest.param("chat", False, read_little, marks=LONG),
     pytest.param("tokens_count", True, read_little, marks=LONG),
 ], ids=["not read", "not read, TLS", "hardly read", "hardly read, TLS"])
 def test_a_deadline_holds_while_a_large_prompt_is_sent(client, certs, deaf, method, tls, read):
@@ -1028,7 +1034,7 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("answer", list(FAILURES.values()), ids=list(FAILURES))
-@pytest.mark.parametrize("method", ["chat", "stream"])
+@pytest.mark.parametrize("method", [pytest.param("chat", marks=LONG), "stream"])
 def test_a_place_is_given_back_after(server, client, answer, method):
     if answer is FAILURES["a compressed stream"] and method == "chat":
         answer = reply(200, b"\x1f\x8b", GZIP)

@@ -46,7 +46,10 @@ MORE_GIGACHAT_NAMES = ("giga.chat", "a.b.sberdevices.ru", "gigachat.sbrf.ru")
 # Ways to the servers, clients, and certificates that trustme does not make
 
 
-@pytest.fixture(params=["direct", "proxy"])
+BOTH = pytest.mark.parametrize("road", ["direct", "proxy"], indirect=True)
+
+
+@pytest.fixture(params=["direct", pytest.param("proxy", marks=pytest.mark.long)])
 def road(request, proxy):
     """Settings that lead to the server directly, or through a proxy that must have been used in the end."""
     if request.param == "direct":
@@ -182,6 +185,7 @@ def own_authority(kind, certs, tmp_path):
     return write(tmp_path / "own.pem", pem_of((root or leaf)[0])), context_of(tmp_path, *leaf)
 
 
+@BOTH
 @pytest.mark.parametrize(
     "kind",
     [
@@ -354,6 +358,7 @@ ASK = {
 }
 
 
+@BOTH
 @pytest.mark.parametrize(
     "name, mend, ask",
     [
@@ -413,6 +418,7 @@ def test_a_refusal_is_known_as_one_whatever_the_names(client, server, certs, roa
     assert running.connections == 1
 
 
+@BOTH
 def test_a_refused_client_goes_on_where_it_is_trusted(client, server, certs, road):
     foreign, own = server(MODELS, context=certs.context("foreign")), server(MODELS, context=certs.context())
     way = {"access_token": None, "credentials": KEY, "auth_url": foreign.at("localhost") + "/oauth"}
@@ -652,7 +658,7 @@ except ConfigurationError as error:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="terminals of Unix")
-@pytest.mark.parametrize("password", [[], ["a-wrong-one"]])
+@pytest.mark.parametrize("password", [[], pytest.param(["a-wrong-one"], marks=pytest.mark.long)])
 def test_a_password_is_never_asked_for_on_the_terminal(certs, password):
     ours, theirs = os.openpty()
     os.write(ours, PASSWORD.encode() + b"\n")  # what a person would type
@@ -945,6 +951,7 @@ def anywhere(certs):
     return context_for(certs, *(GIGACHAT_NAMES + MORE_GIGACHAT_NAMES + LOOK_ALIKES))
 
 
+@BOTH
 @pytest.mark.parametrize("host", GIGACHAT_NAMES + MORE_GIGACHAT_NAMES)
 def test_the_packages_root_is_trusted_for_a_gigachat_name(client, server, road, resolve, vendored, anywhere, host):
     resolve(host)
