@@ -8,7 +8,6 @@ import contextlib
 import difflib
 import errno
 import json
-import locale
 import logging
 import math
 import os
@@ -18,155 +17,14 @@ import sys
 import threading
 from typing import Any, Callable, Sequence, TextIO
 
-from . import ConfigurationError, GigaChat, GigaChatException, ModelNotSpecifiedError, TransportError, __version__
+from . import ConfigurationError, GigaChat, GigaChatException, TransportError, __version__
+from .config import coerce
 from .exceptions import printable
-from .faults import ELSEWHERE, HINTS, WHAT_HAPPENED
-
-# ---- Texts, in Russian and in English
-
-TEXTS = {
-    "about": (
-        "Спросить GigaChat из командной строки. Слова вопроса соединяются пробелом. Текст, который подан на stdin по "
-        "конвейеру или из файла, добавляется к вопросу после пустой строки, а без вопроса спрашивается он сам; «-» "
-        "первым или последним словом — читать stdin, чем бы он ни был. Ответ идёт в stdout, всё остальное в stderr. "
-        "Настройки берутся из опций, переменных GIGACHAT_* и файла .env: первые сильнее. Ключ опцией не передают: "
-        "командную строку видят все, кто работает на этой машине.",
-        "Ask GigaChat from the command line. The words of the question are joined by spaces. Text that comes to stdin "
-        "through a pipe or from a file follows the question after an empty line, and without a question is the "
-        'question; "-" as the first or the last word: read stdin, whatever it is. The answer goes to stdout, all the '
-        "rest to stderr. Settings come from options, GIGACHAT_* variables and the file .env, the former being "
-        "stronger. No option takes the key: everybody on this machine can see the command line.",
-    ),
-    "codes": (
-        "Коды выхода: 0 — ответ получен; 1 — ошибка сервиса, сети или вывода; 2 — ошибка в командной строке или в "
-        "настройках; 130 — прервано по Ctrl-C; 141 — вывод закрыт тем, кто его читал.",
-        "Exit codes: 0 answered; 1 the service, the network or the output failed; 2 something is wrong with the "
-        "command line or the settings; 130 ended by Ctrl-C; 141 the reader of the output closed it.",
-    ),
-    "examples": (
-        """
-Примеры:
-  cat report.txt | gigachat-lite "Сократи до трёх предложений"
-  gigachat-lite --system "Ты переводчик" "Переведи: good morning"
-  while read -r line; do gigachat-lite "$line" </dev/null; done <questions.txt
-""",
-        """
-Examples:
-  cat report.txt | gigachat-lite "Shorten this to three sentences"
-  gigachat-lite --system "You are a translator" "Translate: доброе утро"
-  while read -r line; do gigachat-lite "$line" </dev/null; done <questions.txt
-""",
-    ),
-    "usage": ("Использование: ", "Usage: "), "options": ("Опции", "Options"),
-    "line": ("%(prog)s [опции] [вопрос ...]", "%(prog)s [options] [question ...]"),
-    **{"TEXT": ("ТЕКСТ", "TEXT"), "NAME": ("ИМЯ", "NAME"), "NUMBER": ("ЧИСЛО", "NUMBER")},
-    **{"FILE": ("ФАЙЛ", "FILE"), "SECONDS": ("СЕКУНДЫ", "SECONDS")},
-    "system": ("системное сообщение: роль модели, правила ответа", "the system message: role and rules"),
-    "model": ("модель (GIGACHAT_MODEL)", "the model (GIGACHAT_MODEL)"),
-    "temperature": ("больше 0; чем меньше, тем предсказуемее ответ", "above 0; the lower, the more predictable"),
-    "max-tokens": ("предел длины ответа в токенах", "limit of the answer's length in tokens"),
-    "scope": ("версия API, для которой выдан ключ (GIGACHAT_SCOPE)", "the API that the key is for (GIGACHAT_SCOPE)"),
-    "env-file": ("файл с настройками вместо .env", "a file with settings in place of .env"),
-    "timeout": ("сколько ждать соединения, а потом каждой части ответа (GIGACHAT_TIMEOUT)",
-                "how long to wait for a connection, and then for each part of the answer (GIGACHAT_TIMEOUT)"),
-    "no-stream": ("напечатать ответ целиком, а не по мере готовности", "print the answer when it is whole"),
-    "json": ("напечатать весь ответ сервиса объектом JSON", "print the service's whole answer, as a JSON object"),
-    "raw-sse": ("напечатать поток как есть, для отчёта об ошибке", "print the stream as it is, for a bug report"),
-    "emulator": ("ответит встроенный эмулятор: без ключа и без сети", "the emulator answers: no key, no network"),
-    "version": ("показать версию", "show the version"), "help": ("показать эту справку", "show this help"),
-    "see": ("Справка: gigachat-lite --help", "Help: gigachat-lite --help"),
-    "unknown": ("нет такой опции: {0}{1}; если это слово вопроса, поставьте перед вопросом --",
-                "no such option: {0}{1}; if it is a word of the question, put -- before the question"),
-    "near": (" (может быть, {0}?)", " (did you mean {0}?)"),
-    "no value": ("нужно значение; если оно начинается с «-», пишите через знак равенства: {0}=…",
-                 "a value is needed; if it begins with -, write it with an equals sign: {0}=…"),
-    "superfluous": ("значение здесь не нужно", "it takes no value"),
-    "float": ("нужно число больше нуля, а не «{0}»", "a number above zero is needed, not {0!r}"),
-    "int": ("нужно целое число больше нуля, а не «{0}»", "a whole number above zero is needed, not {0!r}"),
-    "conflict": ("{0} и {1} вместе не работают: оставьте что-то одно", "{0} and {1} exclude each other: drop one"),
-    "no question": ("нет вопроса: напишите его в командной строке или подайте текст на stdin",
-                    "there is no question: write one on the command line, or send text to stdin"),
-    "unreadable": ("stdin не читается ({0}): подайте на него текст", "stdin cannot be read ({0}): send text to it"),
-    "binary": ("на stdin двоичные данные: нужен текст, лучше в utf-8", "stdin is binary: send text, best in utf-8"),
-    "waiting": ("жду текста на stdin; если его не будет, нажмите Ctrl-C и добавьте </dev/null",
-                "waiting for text on stdin; if there is to be none, press Ctrl-C and add </dev/null"),
-    "no file": ("--env-file: нет файла {0}; проверьте путь", "--env-file: there is no file {0}; check the path"),
-    "no model": ("у {0} нет модели по умолчанию: назовите её (--model или GIGACHAT_MODEL)",
-                 "{0} has no default model: name one (--model or GIGACHAT_MODEL)"),
-    "output": ("не удалось вывести ответ ({0}): проверьте, куда он направлен",
-               "the answer could not be written ({0}): check where it goes"),
-    "no emulator": ("эмулятор не запустился: {0}", "the emulator could not start: {0}"),
-    "partial": ("пришло только начало ответа, спросите ещё раз: {0}", "only the beginning has come, ask again: {0}"),
-    "empty": ("ответ пуст: спросите иначе", "the answer is empty: ask differently"),
-    "length": ("ответ оборван: увеличьте --max-tokens или попросите отвечать короче (finish_reason length)",
-               "the answer is cut off: raise --max-tokens, or ask for a shorter one (finish_reason length)"),
-    "blacklist": ("тема под ограничением, ответ заменён сервисом: спросите иначе (finish_reason blacklist)",
-                  "the service replaced the answer to a restricted topic: ask differently (finish_reason blacklist)"),
-    "reason": ("необычный конец ответа: finish_reason {0}", "an unusual end of the answer: finish_reason {0}"),
-    "no key": (
-        """\
-Нет ключа. Получите ключ авторизации (Authorization key) в личном кабинете: https://developers.sber.ru/studio
-Положите его в файл .env в этой папке строкой GIGACHAT_CREDENTIALS=… или в переменную окружения с тем же именем.
-Попробовать без ключа и без сети: gigachat-lite --emulator "Привет! Кто ты?\"""",
-        """\
-There is no key. Get an authorization key in your cabinet: https://developers.sber.ru/studio
-Put it into a file .env in this folder as GIGACHAT_CREDENTIALS=…, or into an environment variable of that name.
-To try without a key and without a network: gigachat-lite --emulator "Привет! Кто ты?\"""",
-    ),
-}
-WAYS = ("credentials", "client_secret", "access_token", "password", "cert_file")  # one of them authorises a client
-IN_RUSSIAN: dict[int | str, str] = {  # what the package says most often; all else stays in English
-    **dict.fromkeys((1, 5, 7), "Укажите верный --scope: GIGACHAT_API_PERS у физических лиц, GIGACHAT_API_B2B у "
-                    "компаний с предоплатой, GIGACHAT_API_CORP у компаний с оплатой по факту."),
-    6: "Такого ключа авторизации нет: скопируйте его из личного кабинета ещё раз или создайте там новый.",
-    401: "Проверьте ключ (GIGACHAT_CREDENTIALS), токен или пароль.",
-    402: "Токены этой модели закончились: купите ещё или назовите другую модель (--model, GIGACHAT_MODEL).",
-    403: "Договор не включает этого запроса, или по этому адресу не API.",
-    404: "Проверьте адрес (GIGACHAT_BASE_URL).",
-    413: "Текст не помещается в контекст модели: сократите его или спросите по частям.",
-    400: "Чего сервис не понял, сказано в сообщении.", 422: "Какое поле неверно, сказано в сообщении.",
-    429: "С ключом физического лица запросы идут по одному, с ключом компании по десять сразу; повторите позже.",
-    "dns": "имя не найдено; проверьте сеть, base_url, auth_url и не нужен ли прокси (GIGACHAT_PROXY)",
-    "refused": "нет соединения; проверьте сеть, base_url (GIGACHAT_BASE_URL) и не нужен ли прокси (GIGACHAT_PROXY)",
-    "connect timeout": "соединения не дождались; возможно, нужен прокси (GIGACHAT_PROXY)",
-    "read timeout": "за {0} с ничего не пришло (--timeout, GIGACHAT_TIMEOUT)",
-    "broken": "ответ оборвался; спросите ещё раз",
-    "the stream ended before its [DONE]": "поток закончился без [DONE]",
-    "The service asks to wait {read} s.": "Сервис просит подождать {0} с.",
-    ELSEWHERE: "Это не API: проверьте base_url, auth_url (GIGACHAT_BASE_URL, GIGACHAT_AUTH_URL) и прокси.",
-    "The service failed: repeat later.": "Сервис не справился: повторите позже.",
-    "The service offers: ": "Сервис предлагает: ",
-    "Name another model (GIGACHAT_MODEL).": "Назовите другую модель (--model, GIGACHAT_MODEL).",
-}
-
-
-def speaks_russian() -> bool:
-    """Tell whether to speak Russian: the locale is, and stderr has the letters."""
-    named = next((os.environ[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if os.environ.get(name)), None)
-    if named is None:
-        with contextlib.suppress(ValueError):  # of a locale that Python cannot make out
-            named = locale.getlocale()[0]
-    return (named or "").lower().startswith("ru") and encodes("Я", sys.stderr)
-
-
-def words(key: str, *values: object) -> str:
-    """Pick a text in the user's language, and fill in the values."""
-    text = TEXTS[key][0 if speaks_russian() else 1]
-    return text.format(*values) if values else text
-
-
-def explain(error: GigaChatException) -> str:
-    """Say in one line what an error of the package means on the command line."""
-    text = str(error)
-    if isinstance(error, ModelNotSpecifiedError):
-        return words("no model", text.partition(" ")[0])
-    for key, russian in IN_RUSSIAN.items() if speaks_russian() else ():
-        english = re.escape(HINTS[key] if isinstance(key, int) else WHAT_HAPPENED.get(key, key))
-        text = re.sub(english.replace(r"\{read\}", "(.*?)"), russian.replace("{0}", r"\1"), text)
-    return printable(words("partial", text) if error.partial else text)
-
+from .texts import encodes, explain, words
 
 # ---- Options
+
+WAYS = ("credentials", "client_secret", "access_token", "password", "cert_file")  # one of them authorises a client
 
 
 class Misuse(Exception):
@@ -207,6 +65,15 @@ def above_zero(kind: Callable[[str], float]) -> Callable[[str], float]:
     return read
 
 
+def seconds(text: str) -> str:
+    """Check a timeout, which has more forms than a number, and leave it to the client to read."""
+    try:
+        coerce("timeout", text, "--timeout")
+    except ConfigurationError:
+        raise argparse.ArgumentTypeError(words("seconds", text)) from None
+    return text
+
+
 def option_parser() -> Parser:
     """Describe the options; the words of the question are left over, so that they may stand anywhere."""
     forms: dict[str, Any] = {"formatter_class": Help, "add_help": False, "allow_abbrev": False}
@@ -219,7 +86,7 @@ def option_parser() -> Parser:
         "max-tokens": ("NUMBER", above_zero(int)),
         "scope": ("NAME", str),
         "env-file": ("FILE", str),
-        "timeout": ("SECONDS", above_zero(float)),
+        "timeout": ("SECONDS", seconds),
     }
     for name, (metavar, kind) in with_value.items():
         add("--" + name, metavar=words(metavar), type=kind, help=words(name))
@@ -237,7 +104,7 @@ def read_options(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespac
     for word in rest:
         if re.fullmatch(r"(?s)--?[^\W\d_][\w-]*(=.*)?", word):
             name = word.partition("=")[0]
-            near = difflib.get_close_matches(name, given, 1)
+            near = [full for full in given if full.startswith(name)][:1] or difflib.get_close_matches(name, given, 1)
             raise Misuse(words("unknown", name, words("near", *near) if near else ""))
     for names in ("--raw-sse", "--json"), ("--raw-sse", "--no-stream"), ("--emulator", "--env-file"):
         if all(given[name] for name in names):
@@ -316,12 +183,6 @@ def show(text: str, out: TextIO) -> None:
     """Write at once: exactly to a pipe or a file, without what would steer it to a terminal."""
     out.write(text.translate(CONTROLS) if out.isatty() else text)
     out.flush()
-
-
-def encodes(text: str, stream: TextIO | None) -> bool:
-    """Tell whether a stream has all the letters of a text."""
-    encoding = getattr(stream, "encoding", None) or "ascii"
-    return text.encode(encoding, "ignore").decode(encoding) == text
 
 
 def silence(stream: TextIO) -> None:
@@ -422,7 +283,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     logger, handler = logging.getLogger(__package__), Warnings(logging.WARNING)
     logger.addHandler(handler)
     try:
-        return run(sys.argv[1:] if argv is None else argv, sys.stdout)
+        # In the C locale an old Python cannot read its arguments; people mean utf-8.
+        given = (os.fsencode(word).decode("utf-8", "replace") for word in (sys.argv[1:] if argv is None else argv))
+        return run(list(given), sys.stdout)
     except Misuse as exc:
         say(f"{printable(str(exc))}\n{words('see')}")
         return 2

@@ -175,7 +175,8 @@ def decoded(content: bytes) -> Any:
 
 def excerpt(content: bytes) -> str:
     """Show the beginning of a body that is not the service's JSON, such as a gateway's page, without its markup."""
-    words = printable(re.sub("<[^>]*>", " ", content[:2000].decode("utf-8", "replace")))
+    parts = re.split("<[^>]*>", content[:2000].decode("utf-8", "replace"))
+    words = " ".join(dict.fromkeys(filter(None, map(printable, parts))))  # a page says the same as title and heading
     return words if len(words) <= 200 else words[:200] + "…"
 
 

@@ -238,7 +238,7 @@ HINTS: dict[int, str] = {
     404: "Check base_url (GIGACHAT_BASE_URL) and the id.",
     407: "The proxy wants a user and a password: proxy=http://user:password@host:port (GIGACHAT_PROXY, HTTP_PROXY).",
     413: "The prompt is larger than the model's context: shorten it or its history.",
-    422: "The message says which field is wrong.",
+    422: "The message says what is wrong in the request.",
     429: "A private person's key allows one request at a time, a company's ten: see max_connections, or repeat later.",
 }
 

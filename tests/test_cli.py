@@ -19,6 +19,7 @@ import pytest
 
 import gigachat_lite
 from gigachat_lite import __main__ as cli
+from gigachat_lite import texts
 from servers import CHAT_BODY, CHAT_TEXT, STREAM_BODY, STREAM_TEXT, never, refused, reply, sse, until
 
 PACKAGE = str(pathlib.Path(gigachat_lite.__file__).parent.parent)
@@ -283,7 +284,7 @@ def test_a_socket_as_stdin_is_not_waited_for(monkeypatch):
     (["x", "--temperature", "nan"], "--temperature: нужно число больше нуля", "--temperature: a number above zero"),
     (["x", "--max-tokens", "1.5"], "--max-tokens: нужно целое число больше нуля", "--max-tokens: a whole number"),
     (["x", "--max-tokens=-3"], "--max-tokens: нужно целое число больше нуля", "--max-tokens: a whole number"),
-    (["x", "--timeout", "inf"], "--timeout: нужно число больше нуля", "--timeout: a number above zero is"),
+    (["x", "--timeout", "0,05"], "--timeout: нужно число секунд", "--timeout: a number of seconds is needed"),
     (["x", "--raw-sse", "--json"], "--raw-sse и --json вместе не работают", "--raw-sse and --json exclude each other"),
     (["x", "--raw-sse", "--no-stream"], "--raw-sse и --no-stream вместе", "--raw-sse and --no-stream exclude"),
     (["x", "--emulator", "--env-file", "y"], "--emulator и --env-file вместе", "--emulator and --env-file exclude"),
@@ -320,15 +321,15 @@ def test_help_names_every_option_in_both_languages(call):
 
 
 def test_each_text_says_the_same_in_both_languages():
-    for russian, english in cli.TEXTS.values():
+    for russian, english in texts.TEXTS.values():
         assert re.findall(r"\{\d|%\(\w+\)s|--[\w-]+", russian) == re.findall(r"\{\d|%\(\w+\)s|--[\w-]+", english)
         assert not re.search("[А-я]", re.sub("доброе утро|Привет! Кто ты", "", english))
 
 
 def test_what_is_put_into_russian_is_what_the_package_says():
     said = "".join(path.read_text("utf-8") for path in pathlib.Path(cli.__file__).parent.glob("[a-z]*.py"))
-    for key in cli.IN_RUSSIAN:
-        known = cli.HINTS if isinstance(key, int) else cli.WHAT_HAPPENED
+    for key in texts.IN_RUSSIAN:
+        known = texts.HINTS if isinstance(key, int) else texts.WHAT_HAPPENED
         assert key in known or re.sub(r"\{.*\}.*", "", key) in said
 
 
@@ -368,7 +369,7 @@ def test_a_warning_looks_like_all_the_rest(api, call):
     (403, "Договор не включает", "The account's contract"),
     (404, "Проверьте адрес (GIGACHAT_BASE_URL)", "Check base_url"),
     (413, "Текст не помещается в контекст модели: сократите", "larger than the model's context: shorten"),
-    (422, "Какое поле неверно", "says which field is wrong"),
+    (422, "Что неверно в запросе", "says what is wrong in the request"),
     (429, "Сервис просит подождать 90 с. С ключом физического лица", "The service asks to wait 90 s. A private"),
     (500, "Сервис не справился: повторите позже", "The service failed: repeat later"),
 ])
@@ -399,7 +400,7 @@ def test_a_dead_network_is_one_line_and_exit_code_1(call):
 
 
 def test_the_timeout_of_the_command_line_is_minded(api, call):
-    code, out, err = call("--timeout", "0,05", "x", **settings(api(never())))
+    code, out, err = call("--timeout", "9,0.05", "x", **settings(api(never())))
     assert (code, out) == (1, "") and "за 0.05 с ничего не пришло (--timeout" in err and err.count("\n") == 1
 
 
@@ -408,7 +409,7 @@ def test_what_had_come_of_a_broken_stream_stays_printed(api, call):
     code, out, err = call("x", **settings(running))
     assert code == 1 and out.startswith("$1\\, 2") and out.endswith("\n") and len(err.splitlines()) == 1
     assert "пришло только начало ответа" in err and "поток закончился без [DONE]" in err
-    assert "only the beginning has come" in call("x", LC_ALL="C", **settings(running))[2]
+    assert "only the beginning of the answer has come" in call("x", LC_ALL="C", **settings(running))[2]
 
 
 def test_raw_bytes_of_a_cut_stream_are_all_there_and_the_exit_code_tells_of_the_cut(api, call):

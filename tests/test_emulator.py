@@ -285,6 +285,7 @@ def test_api_errors(caller: Caller, method: str, path: str, body: Any, status: i
 def test_paths_that_are_not_served_meet_the_gateway(caller: Caller) -> None:
     answer = caller.ask("GET", "/v2/files")
     assert answer.status == 403 and answer.headers["content-type"] == "text/html" and b"403 Forbidden" in answer.content
+    assert [caller.ask("GET", path).status for path in ("models", "/models", "/v1/models/", "/v1/Models")] == [403] * 4
 
 
 def test_ids_are_echoed_or_made(caller: Caller) -> None:

@@ -135,10 +135,10 @@ def test_without_a_command_it_prints_the_settings_and_runs_until_a_signal(number
     assert err.decode().splitlines() == ["POST /api/v2/oauth 200", "GET /api/v1/models 200"]
 
 
-def test_a_port_that_is_taken_or_impossible_is_one_line_and_exit_code_1(capfd):
+def test_where_it_cannot_listen_is_one_line_and_exit_code_1(capfd):
     with Emulator() as emulator:
-        for port in (emulator.port, 99999):
-            code, out, err = call(capfd, "--port", str(port), "--", *PYTHON, "print(1)")
+        for host, port in ((emulator.host, emulator.port), ("192.0.2.1", 9), ("a" * 70, 9)):
+            code, out, err = call(capfd, "--host", host, "--port", str(port), "--", *PYTHON, "print(1)")
             assert (code, out) == (1, "") and err.count("\n") == 1 and f"port {port}" in err
             assert ("taken" in err) == (port == emulator.port)
 
@@ -151,12 +151,13 @@ def test_a_port_that_is_taken_or_impossible_is_one_line_and_exit_code_1(capfd):
     (["--fault", "crlf:1"], "takes no value"),
     (["--scope", "B2B"], "GIGACHAT_API_B2B"),
     (["--chunk-delay", "-1"], "--chunk-delay"),
+    (["--port", "65536"], "--port: a number from 0 to 65535"),
     (["--token-lifetime", "nan"], "--token-lifetime"),
     (["--max-connections", "-2"], "--max-connections"),
     (["--client-cert", "required"], "--client-cert needs --tls"),
 ], ids=lambda value: " ".join(value) if isinstance(value, list) else "")
 def test_wrong_options_are_refused_with_exit_code_2(arguments, words, capfd):
-    code, out, err = call(capfd, "--port", "99999", *arguments)  # with which nothing starts
+    code, out, err = call(capfd, "--host", "192.0.2.1", *arguments)  # with which nothing starts
     assert (code, out) == (2, "") and words in err and err.startswith("usage: ") and err.count("\n") == 2
 
 
@@ -315,3 +316,12 @@ def test_a_command_finds_signals_as_the_emulator_found_them(ignored, capfd):
 def test_a_closed_stderr_puts_nothing_on_stdout(start):
     process = start("--verbose", "--", "no-such-program", stderr=None, preexec_fn=lambda: os.close(2))
     assert process.communicate(timeout=10) == (b"", None) and process.returncode == 127
+
+
+@posix
+def test_a_blocked_sigchld_does_not_hide_the_end_of_the_command(capfd):
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
+    try:
+        assert call(capfd, "--", *PYTHON, "raise SystemExit(3)")[0] == 3
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

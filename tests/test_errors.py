@@ -168,7 +168,7 @@ HINTS = [
     (403, '{"status":403,"message":"Access to file \'1\' is denied"}', "X-Client-ID"),
     (404, '{"status":404,"message":"Not found"}', "GIGACHAT_BASE_URL"),
     (413, '{"status":413,"message":"Payload too large"}', "shorten"),
-    (422, '{"status":422,"message":"Invalid params: repetition_penalty"}', "field"),
+    (422, '{"status":422,"message":"Invalid params: repetition_penalty"}', "request"),
     (429, '{"status":429,"message":"Too many requests"}', "max_connections"),
     (500, '{"status":500,"message":"Internal Server Error"}', "later"),
     (302, "", "base_url"),

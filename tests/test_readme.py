@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import inspect
 import os
 import re
 import shutil
@@ -41,7 +42,7 @@ def run(code):
 
 
 @pytest.mark.parametrize("number, code", CODE, ids=["block-%d" % number for number, _ in CODE])
-def test_code_of_the_readme_runs(number, code, settings, certs, tmp_path, capsys):
+def test_code_of_the_readme_runs(number, code, settings, certs, tmp_path, capsys, monkeypatch):
     for name, path in (
         ("corporate-ca.pem", certs.ca_pem),
         ("client.pem", certs.client_pem),
@@ -51,7 +52,8 @@ def test_code_of_the_readme_runs(number, code, settings, certs, tmp_path, capsys
     names = run(code)
     for test in [names[name] for name in names if name.startswith("test_")]:
         with Emulator() as emu, GigaChat(**emu.config, retry_backoff_factor=0) as giga:
-            test(gigachat=giga, gigachat_emulator=emu)
+            given = {"gigachat": giga, "gigachat_emulator": emu, "monkeypatch": monkeypatch}
+            test(**{name: given[name] for name in inspect.signature(test).parameters})
     printed = capsys.readouterr().out
     assert "print(" not in code or printed
     assert "cut after" not in printed and "Error" not in printed

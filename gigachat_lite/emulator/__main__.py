@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ImportError as exc:  # no trustme
         say(f"{PROGRAM}: {exc}")
         return 2
-    except (OSError, OverflowError) as exc:
+    except (OSError, OverflowError, ValueError) as exc:  # ValueError: a host that is no name
         taken = getattr(exc, "errno", None) == errno.EADDRINUSE
         reason = "the port is taken, choose another with --port" if taken else getattr(exc, "strerror", None) or exc
         say(f"Cannot listen on {options.host} port {port}: {str(reason).rstrip('.')}.")
@@ -73,11 +73,13 @@ def read_options(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
             parser.error("a command is missing behind --")
     options, rest = parser.parse_known_args(own)
     if rest:
-        parser.error(f"unrecognized arguments: {' '.join(rest)} (a command goes behind --)")
-    for name, least in (("token_lifetime", 0), ("chunk_delay", 0), ("max_connections", 1)):
+        hint = "" if rest[0].startswith("-") else " (a command goes behind --)"
+        parser.error(f"unrecognized arguments: {' '.join(rest)}{hint}")
+    limits = (("port", 0, 65535), ("token_lifetime", 0, 10**6), ("chunk_delay", 0, 10**6), ("max_connections", 1, 10**6))
+    for name, least, most in limits:
         value = getattr(options, name)
-        if value is not None and not least <= value <= 10**6:
-            parser.error(f"argument --{name.replace('_', '-')}: a number from {least} to 1000000 is needed")
+        if value is not None and not least <= value <= most:
+            parser.error(f"argument --{name.replace('_', '-')}: a number from {least} to {most} is needed")
     if options.client_cert != "none" and not options.tls:
         parser.error("--client-cert needs --tls")
     return options, command
@@ -118,7 +120,7 @@ def fault(text: str) -> str:
 
 def list_faults() -> str:
     """Name every fault in a line of its own, with its usual value."""
-    lines = ["faults, as NAME, NAME:VALUE or with *TIMES behind, which spoils so many answers and then no more:"]
+    lines = ["faults: NAME or NAME:VALUE; with *TIMES at its end one spoils that many answers and then stops:"]
     for name, kind in FAULTS.items():
         usual = "" if kind.value is None or kind.value < 0 else f" (VALUE is {kind.value:g} unless given)"
         lines.append(f"  {name:<16} {kind.about}{usual}")
@@ -180,6 +182,8 @@ def signals(numbers: Sequence[int]) -> Iterator[int]:
         os.set_blocking(writer, False)
     wakeup = signal.set_wakeup_fd(writer)
     before = [signal.signal(number, lambda *_: None) for number in numbers]
+    if CHILD:  # whoever started this program may have blocked it, and hands that on
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
     try:
         yield reader
     finally:

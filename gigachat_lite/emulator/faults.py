@@ -82,10 +82,12 @@ def parse_fault(text: str) -> Fault:
     >>> parse_fault("cut:10*2"), parse_fault("crlf")
     (Fault(name='cut', value=10.0, times=2), Fault(name='crlf', value=None, times=inf))
     """
-    match = re.fullmatch(r"\s*([\w-]+)\s*(?::\s*([0-9]{0,9}\.?[0-9]{1,9})\s*)?(?:\*\s*([0-9]{1,9})\s*)?", text)
-    name, value, times = match.groups() if match else (text, None, None)
-    if match is None or name not in FAULTS:
+    match = re.fullmatch(r"\s*([\w-]+)\s*(?::\s*([0-9]{0,9}\.?[0-9]{1,9})\s*)?(?:\*\s*([1-9][0-9]{0,8})\s*)?", text)
+    name, value, times = match.groups() if match else (re.split("[:*]", text)[0].strip(), None, None)
+    if name not in FAULTS:
         raise ValueError(f"no such fault: {text!r}; it is NAME[:VALUE][*TIMES], with one of {', '.join(FAULTS)}")
+    if match is None:
+        raise ValueError(f"a fault is NAME[:VALUE][*TIMES] with numbers, TIMES at least 1, and not {text!r}")
     usual = FAULTS[name].value
     if value is not None and usual is None:
         raise ValueError(f"the fault {name} takes no value: {text!r}")

@@ -10,6 +10,7 @@ import socket
 import ssl
 import tempfile
 import threading
+import weakref
 from typing import Any, Callable, Iterable, Mapping, NamedTuple, Sequence
 from urllib.parse import urlsplit
 
@@ -31,11 +32,11 @@ def answer(
     events: Iterable[Any] | None = None, delay: float = 0.0, fault: str | None = None,
 ) -> Answer:
     """Make an answer, as `Emulator.enqueue()` takes it and as a scripted callable may return it."""
-    status = 200 if status is None else int(status)
-    if not 200 <= status <= 599:
-        raise ValueError(f"the status of an answer is a number from 200 to 599, not {status}")
+    status = 200 if status is None else status
+    if not (isinstance(status, int) and 200 <= status <= 599):
+        raise ValueError(f"the status of an answer is a number from 200 to 599, not {status!r}; a body goes into body=")
     given = {name: None if value is None else str(value) for name, value in (headers or {}).items()}
-    made = Answer(status, _encode(body, status), headers=given, delay=delay)
+    made = Answer(status, _encode(body, status), headers=given, delay=float(delay))
     if events is not None:
         made = made._replace(content_type="text/event-stream", events=[_encode_event(event) for event in events])
     if fault is not None:
@@ -218,7 +219,7 @@ class Emulator(Service):
             make, about = (lambda _: made), str(made.status)
         about += "".join((f" for {path}" if path else "", f" with the fault {fault}" if fault else ""))
         with self._lock:
-            self._script.append(Script(path, make, delay, kind, about))
+            self._script.append(Script(path, make, float(delay), kind, about))
 
     @property
     def unused(self) -> list[str]:
@@ -277,14 +278,16 @@ class Emulator(Service):
             self._made = self._made or make_certificates(self._names)
             if self._folder:
                 os.mkdir(self._folder, 0o700)
-            self._folder = self._folder or tempfile.mkdtemp(prefix=_THREAD + "-")
+            else:
+                self._folder = tempfile.mkdtemp(prefix=_THREAD + "-")
+                weakref.finalize(self, _remove_folder, self._folder, os.getpid())  # where nobody calls stop()
             self._certificates = write_certificates(self._folder, self._made)
         certificates = self._certificates
         return [server_context(certificates, wish) for wish in self._client_cert]
 
     def _remove_certificates(self) -> None:
         if self._folder:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            _remove_folder(self._folder, os.getpid())
 
     def _url(self, listener: socket.socket) -> str:
         host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
@@ -351,6 +354,8 @@ class Emulator(Service):
                 pass
         except (OSError, ValueError):  # the caller has gone, or stop() hung up
             pass
+        except Exception as exc:  # of an answer that a script has made as it pleased
+            self._failures.append(exc)
         finally:
             connection.close()
 
@@ -404,3 +409,9 @@ class Emulator(Service):
                     self._faults[index] = fault._replace(times=fault.times - 1)
                     return spoilt
         return answer
+
+
+def _remove_folder(folder: str, owner: int) -> None:
+    """Remove a folder of certificates; not in a forked child, whose parent may still need it."""
+    if owner == os.getpid():
+        shutil.rmtree(folder, ignore_errors=True)

@@ -82,7 +82,8 @@ class Service:
             self._tokens = dict.fromkeys(self._tokens, float("-inf"))
 
     def _route(self, request: Request) -> Answer:
-        name = "oauth" if request.path.endswith("/oauth") else re.sub(r"^(/api)?/v1/", "", request.path)
+        base = re.match(r"(/api)?/v1/", request.path)
+        name = "oauth" if request.path.endswith("/oauth") else request.path[base.end():] if base else ""
         routes = [("POST", "oauth", self._oauth)] if name == "oauth" else self._routes
         found = {method: (handler, match) for method, pattern, handler in routes
                  for match in [re.fullmatch(pattern, name)] if match}

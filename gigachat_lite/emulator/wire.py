@@ -262,18 +262,17 @@ class Connection:
         return self._take(int(length or 0)) if coding is None else self._read_chunks()
 
     def _read_chunks(self) -> bytes:
-        parts, total, wanted = [b""], 0, 1
+        body, wanted = bytearray(), 1
         while wanted:
             size = _CHUNK_SIZE.fullmatch(self._reader.readline(4096))
             if size is None:
                 raise refuse_page(400)
             wanted = int(size.group(1), 16)
-            parts.append(self._take(wanted, MAX_BODY - total))
-            total += wanted
+            body += self._take(wanted, MAX_BODY - len(body))
             while self._reader.readline(4096).strip():
                 if wanted:  # only the last chunk may be followed by lines, which mean nothing here
                     raise refuse_page(400)
-        return b"".join(parts)
+        return bytes(body)
 
     def _take(self, size: int, limit: int = MAX_BODY) -> bytes:
         if size > limit:

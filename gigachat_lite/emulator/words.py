@@ -70,8 +70,7 @@ def compose(messages: list[dict[str, Any]]) -> str:
 
 
 def text_of(message: dict[str, Any]) -> str:
-    """Return the text of a message, an empty one for what is none."""
-    """Return the text of a message in one line, of a long one its ends."""
+    """Return the text of a message in one line, of a long one its ends; it is empty where there is none."""
     content = message.get("content")
     content = content if isinstance(content, str) else ""
     return " ".join((content if len(content) <= 5000 else content[:2500] + " " + content[-2500:]).split())
