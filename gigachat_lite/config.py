@@ -357,13 +357,13 @@ def check_proxy(proxy: str, origin: str) -> Secret:
         return proxy
     if scheme not in ("socks4", "socks4a", "socks5", "socks5h"):
         raise ConfigurationError(
-            f"{origin}: a proxy of scheme {scheme!r} is not supported; use http:// or socks5h://, or trust_env=False"
+            f"{origin}: a proxy of scheme {scheme!r} is not supported; use http:// or socks5h://"
         )
     try:
         import socks  # type: ignore[import-untyped] # noqa: F401
     except ImportError:
         raise ConfigurationError(
-            f"{origin}: a SOCKS proxy needs PySocks (pip install pysocks); or give proxy=, or trust_env=False"
+            f"{origin}: a SOCKS proxy needs PySocks (pip install pysocks), or use an http:// proxy"
         ) from None
     return proxy
 

@@ -193,7 +193,8 @@ def translated(
     if fault == "tls":
         error = TLSError(explain(chain, host_of(url), roots))
     else:
-        what = WHAT_HAPPENED.get(str(fault), "the request failed").format(read=note.read)
+        said = "stale" if fault == "lost" and url.startswith("http:") else str(fault)  # no certificates without TLS
+        what = WHAT_HAPPENED.get(said, "the request failed").format(read=note.read)
         if proxy and fault in {"proxy", "stale", "lost", *NOT_SENT}:
             what = what.partition(";")[0]
             what += "; check the proxy and its password (GIGACHAT_PROXY, HTTP_PROXY, HTTPS_PROXY)"
@@ -255,10 +256,12 @@ def hint_for(status: int, code: Any, message: str, url: str = "") -> str:
         return "A file is readable only with the X-Client-ID that it was made with (client_id_cvar)."
     if "SSL certificate" in message:
         return "The server wants a client certificate: give cert_file and key_file."
+    if status == 429 and url.endswith(("/oauth", "/token")):
+        return "Tokens are asked for too often: repeat later, and let one client serve all calls."
     if 300 <= status < 400:
         return "Redirects are not followed, for they would carry the token along: check base_url (GIGACHAT_BASE_URL)."
     if status == 404 and message == "No such model":
-        return "Name another model (GIGACHAT_MODEL)." + (NEWER if CLASSIC in url else "")
+        return "Name another model." + (NEWER if CLASSIC in url else "")
     if status in (403, 404) and CLASSIC in url:
         return HINTS[status] + NEWER
     return HINTS.get(status, "The service failed: repeat later." if status >= 500 else "")

@@ -126,7 +126,9 @@ IN_RUSSIAN: dict[int | str, str] = {  # what the package says most often; all el
     "The service failed: repeat later.": "Сервис не справился: повторите позже.",
     "The service offers: ": "Сервис предлагает: ",
     **{" (from ": " (от ", ", request id ": ", id запроса ", ", code ": ", код "},
-    "Name another model (GIGACHAT_MODEL).": "Назовите другую модель (--model, GIGACHAT_MODEL).",
+    "Name another model.": "Назовите другую модель (--model, GIGACHAT_MODEL).",
+    "Tokens are asked for too often: repeat later, and let one client serve all calls.":
+        "Токены запрашиваются слишком часто: повторите позже.",
 }
 
 

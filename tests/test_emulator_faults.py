@@ -474,7 +474,7 @@ def test_bodies_of_every_kind(emulator, raw, given, expected):
 def test_headers_are_replaced_added_and_taken_away(emulator, raw):
     emulator.enqueue(429, {"retry-after": 7, "SERVER": "mine", "X-Request-ID": None, "X-New": "1"})
     response = raw.send(ASKED)
-    assert response.read() == b'{"status":429,"message":"Too Many Requests"}\n'
+    assert response.read() == b'{"status":429,"message":"Too many requests"}\n'
     named = [(name.lower(), value) for name, value in response.getheaders()]
     assert {("retry-after", "7"), ("server", "mine"), ("x-new", "1")} <= set(named)
     assert "x-request-id" not in dict(named) and len(dict(named)) == len(named)

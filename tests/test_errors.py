@@ -42,7 +42,7 @@ from gigachat_lite import (
     TransportError,
     UnprocessableEntityError,
 )
-from gigachat_lite.faults import response_error
+from gigachat_lite.faults import hint_for, response_error
 from servers import CHAT_BODY, CHAT_TEXT, STREAM_BODY, STREAM_TEXT, drop, never, raw, refused, reply, sse
 
 with warnings.catch_warnings():
@@ -169,7 +169,7 @@ HINTS = [
     (404, '{"status":404,"message":"Not found"}', "GIGACHAT_BASE_URL"),
     (413, '{"status":413,"message":"Payload too large"}', "shorten"),
     (422, '{"status":422,"message":"Invalid params: repetition_penalty"}', "request"),
-    (429, '{"status":429,"message":"Too many requests"}', "max_connections"),
+    (429, '{"status":429,"message":"Too many requests"}', "too often"),
     (500, '{"status":500,"message":"Internal Server Error"}', "later"),
     (302, "", "base_url"),
 ]
@@ -182,6 +182,11 @@ def test_what_people_really_meet_comes_with_what_to_do(status, content, hint, ap
         client_of(running, credentials=SECRETS["key"]).chat("x")
     assert caught.value.hint and caught.value.hint in str(caught.value) and caught.value.status_code == status
     assert not running.calls
+
+
+def test_429_is_of_the_places_where_answers_are_made_and_of_the_tokens_where_those_are():
+    hints = [hint_for(429, None, "Too many requests", url) for url in ("https://h/v1/embeddings", "https://h/v1/token")]
+    assert "max_connections" in hints[0] and "max_connections" not in hints[1] and "Tokens" in hints[1]
 
 
 @pytest.mark.parametrize("code", ["true", '"7"', "[7]", "{}", "1.0", "99"])

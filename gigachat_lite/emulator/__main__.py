@@ -75,7 +75,8 @@ def read_options(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     if rest:
         hint = "" if rest[0].startswith("-") else " (a command goes behind --)"
         parser.error(f"unrecognized arguments: {' '.join(rest)}{hint}")
-    limits = (("port", 0, 65535), ("token_lifetime", 0, 10**6), ("chunk_delay", 0, 10**6), ("max_connections", 1, 10**6))
+    limits = (
+        ("port", 0, 65535), ("token_lifetime", 0, 10**6), ("chunk_delay", 0, 10**6), ("max_connections", 1, 10**6))
     for name, least, most in limits:
         value = getattr(options, name)
         if value is not None and not least <= value <= most:

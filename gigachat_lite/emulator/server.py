@@ -18,7 +18,7 @@ from .faults import Fault, parse_fault
 from .rules import SCOPES
 from .service import Service
 from .tls import NAMES, Certificates, make_certificates, server_context, write_certificates
-from .wire import REASONS, Answer, Connection, Refused, Request, dumps, hang_up, listen, refuse
+from .wire import REASONS, USUAL, Answer, Connection, Refused, Request, dumps, hang_up, listen, refuse
 
 MAX_REMEMBERED = 10_000  # requests
 _THREAD = "gigachat-emulator"
@@ -47,7 +47,7 @@ def answer(
 def _encode(body: Any, status: int) -> bytes:
     """Return a body as bytes: a dict or a list is JSON, an error without a body gets the service's usual one."""
     if body is None:
-        return refuse(status, REASONS.get(status, "")).answer.body if status >= 400 else b""
+        return refuse(status, USUAL.get(status) or REASONS.get(status, "")).answer.body if status >= 400 else b""
     if isinstance(body, str):
         return body.encode("utf-8")
     return bytes(body) if isinstance(body, (bytes, bytearray)) else dumps(body) + (b"\n" if status >= 400 else b"")
@@ -303,7 +303,7 @@ class Emulator(Service):
         if self._pid != os.getpid():
             for sock in (*listeners.values(), *self._connections.values()):
                 sock.close()
-            self._connections = {}
+            self._connections, self._ports = {}, [0, 0]  # those are the parent's
             return
         self._stopping.set()
         for thread, listener in listeners.items():

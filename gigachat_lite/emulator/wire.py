@@ -20,7 +20,10 @@ from urllib.parse import parse_qsl
 MAX_HEAD, MAX_BODY = 64 << 10, 100 << 20  # bytes
 MAX_IDLE, MAX_HANDSHAKE, MAX_WAIT = 75.0, 10.0, 86_400.0  # seconds
 JSON, FORM = "application/json; charset=utf-8", "application/x-www-form-urlencoded"
+# The phrases of some differ from one Python to the next.
 REASONS = {int(status): status.phrase for status in HTTPStatus}
+REASONS.update({413: "Payload Too Large", 422: "Unprocessable Entity"})
+USUAL = {403: "Permission denied", 413: "Payload too large", 429: "Too many requests"}  # the service's own words
 
 
 # ---- Requests: what arrived, as a test wants to look at it
@@ -43,9 +46,9 @@ class Headers(Mapping[str, str]):
         return len(self._fields)
 
     def __repr__(self) -> str:
-        secret = ("authorization", "proxy-authorization", "cookie")
+        secret = re.compile("auth|cookie|secret|password|token|key")
         mask = re.compile(r"(?is)^((?:basic|bearer) )?.*")
-        return repr({k: mask.sub(r"\1***", v) if k in secret else v for k, v in self.items()})
+        return repr({k: mask.sub(r"\1***", v) if secret.search(k) else v for k, v in self.items()})
 
 
 class Request:
