@@ -1334,3 +1334,17 @@ def test_a_script_that_cannot_work_is_refused_where_it_is_written(emulator, wron
     with pytest.raises(ValueError):
         emulator.enqueue(**wrong)
     assert emulator.unused == []
+
+
+@pytest.mark.parametrize("name", ["config", "environ"])
+def test_there_are_no_settings_before_there_is_an_address(name):
+    with pytest.raises(RuntimeError, match="started"):
+        getattr(Emulator(), name)
+
+
+@pytest.mark.parametrize("settings", [
+    {"scope": "PERS"}, {"token_lifetime": float("inf")}, {"chunk_delay": float("nan")}, {"chunk_delay": -1},
+    {"max_connections": 0}, {"max_connections": 1.5}], ids=str)
+def test_numbers_and_scopes_that_cannot_work_are_refused(settings):
+    with pytest.raises(ValueError):
+        Emulator(**settings)

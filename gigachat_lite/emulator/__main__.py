@@ -164,7 +164,7 @@ def run(command: Sequence[str], environ: Mapping[str, str]) -> int:
 
 def wait(emulator: Emulator) -> int:
     """Print the settings and wait for a signal."""
-    with signals([signal.SIGINT, signal.SIGTERM]) as numbers:
+    with signals([signal.SIGINT, *STOPS]) as numbers:
         print(f"GigaChat emulator listens on {emulator.url} (Ctrl-C ends it).\n"
               "Put these lines into .env, or export them in a shell:\n")
         print("\n".join(map("=".join, emulator.environ.items())), flush=True)

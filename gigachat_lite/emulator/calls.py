@@ -115,6 +115,7 @@ def _nearest_example(function: dict[str, Any], words: Iterable[str]) -> tuple[fl
 
 # ---- What a question holds for arguments
 
+_GROUPS = {"двоих": 2, "троих": 3, "четверых": 4, "пятерых": 5, "шестерых": 6, "двое": 2, "трое": 3, "четверо": 4}
 _NUMERALS = ["ноль", "один", "два", "три", "четыре", "пять", "шесть", "семь", "восемь", "девять", "десять"]
 _MONTHS = "января|февраля|марта|апреля|мая|июня|июля|августа|сентября|октября|ноября|декабря"
 # Places whose first form the ending alone does not tell; for "в Лондоне", "из Лондона" and "в Китае" it does.
@@ -157,7 +158,8 @@ class _Hints:
         self.question, self.root, self.left = question, root, 1000
         self.words = {stem: place for place, stem in enumerate(_stems(question))}
         self.used: set[str] = set()
-        self.rest = re.sub(r"\b(%s)\b" % "|".join(_NUMERALS), lambda m: str(_NUMERALS.index(m[0])), question)
+        values = {**{word: number for number, word in enumerate(_NUMERALS)}, **_GROUPS}
+        self.rest = re.sub(r"\b(%s)\b" % "|".join(values), lambda found: str(values[found[0]]), question)
 
     def take(self, pattern: Pattern[str], label: str, accepts: Callable[[Any], bool]) -> Any:
         """Take out what matches, with its cue among the words about a parameter if possible, and is accepted."""

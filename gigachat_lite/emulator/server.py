@@ -108,7 +108,6 @@ class Emulator(Service):
         self.url = self.base_url = self.auth_url = ""
         self.requests: list[Request] = []
         self._script: list[Script] = []
-        self._failures: list[BaseException] = []
         self._stopping, self._numbers = threading.Event(), itertools.count(1)
         self._tls, self._names, self._folder = tls or cert_file is not None, names, ""
         self._made: dict[str, bytes] = {}
@@ -118,8 +117,6 @@ class Emulator(Service):
             self._certificates = Certificates(cert_file, key_file or cert_file, ca_bundle_file or cert_file)
         elif key_file or ca_bundle_file or (not tls and self._client_cert != ("none", "none")):
             raise ValueError("key_file, ca_bundle_file and client_cert need tls=True or a cert_file")
-        if max_connections is not None and max_connections < 1:
-            raise ValueError("max_connections is at least 1")
         if set(self._client_cert) - {"none", "optional", "required"}:
             raise ValueError('client_cert and auth_client_cert are "none", "optional" or "required"')
         self._ports, self._pid = [port, 0], 0
@@ -140,7 +137,12 @@ class Emulator(Service):
 
     @property
     def config(self) -> dict[str, Any]:
-        """Return the settings of a client that talks to this emulator and takes nothing from the machine around it."""
+        """Return the settings of a client that talks to this emulator and takes nothing from the machine around it.
+
+        RuntimeError before `start()`: without addresses a client would go to the service itself.
+        """
+        if not self.url:
+            raise RuntimeError("the emulator has no address before it is started: use it in a with, or call start()")
         scope = {} if self.scope == SCOPES[0] else {"scope": self.scope}
         return {
             "base_url": self.base_url, "auth_url": self.auth_url, "credentials": self.credentials, **scope,
@@ -228,7 +230,7 @@ class Emulator(Service):
             return [script.about for script in self._script]
 
     def check(self, unused: bool = True) -> None:
-        """Raise what a scripted callable has raised, and AssertionError where a script was left over.
+        """Raise what a script or the emulator itself has raised, and AssertionError where a script was left over.
 
         The service answered 500 for the first, so the test's own failure may be but its consequence; for the second
         it often is the cause, which is what `unused=False` is for.
@@ -392,6 +394,8 @@ class Emulator(Service):
             made = script.make(request)
             if made is None:
                 made = self.answer(request)
+            elif isinstance(made, tuple) and not isinstance(made, Answer):
+                raise TypeError("a scripted function returns a body, a status, emulator.answer(…) or None")
             elif not isinstance(made, Answer):
                 made = answer(made) if type(made) is int else answer(body=made)
         except BaseException as exc:  # an assertion of the test, say, which is to fail there and not here

@@ -45,7 +45,13 @@ class Service:
     def __init__(
         self, scope: str, strict: bool, token_lifetime: float, chunk_delay: float, max_connections: int | None
     ) -> None:
-        """Begin without tokens and files."""
+        """Begin without tokens and files; ValueError for settings that cannot work."""
+        if scope not in SCOPES:
+            raise ValueError(f"the scope is one of {', '.join(SCOPES)}, and not {scope!r}")
+        if not (math.isfinite(token_lifetime) and 0 <= chunk_delay < math.inf):
+            raise ValueError("token_lifetime and chunk_delay are finite numbers of seconds")
+        if max_connections is not None and not (isinstance(max_connections, int) and max_connections > 0):
+            raise ValueError("max_connections is a whole number, at least 1")
         self.scope, self.strict = scope, strict
         self.token_lifetime, self.chunk_delay = token_lifetime, chunk_delay
         self.files = Files()
@@ -53,6 +59,7 @@ class Service:
         self._rquids: set[str] = set()
         self._generations = threading.Semaphore(max_connections or (1 if scope == SCOPES[0] else 10))
         self._lock = threading.Lock()
+        self._failures: list[BaseException] = []
         self._routes: list[tuple[str, str, Callable[..., Answer]]] = [
             ("POST", "token", self._log_in),
             ("GET", "models", self._list_models),
@@ -73,7 +80,8 @@ class Service:
             return self._route(request)
         except Refused as refused:
             return refused.answer
-        except Exception:  # a fault of the emulator is a 500 to the caller, never a lost connection
+        except Exception as exc:  # a fault of the emulator is a 500 to the caller, never a lost connection
+            self._failures.append(exc)
             return refuse(500, REASONS[500]).answer
 
     def expire_tokens(self) -> None:

@@ -233,7 +233,11 @@ class Connection:
         method, target, version = (part.decode("latin-1") for part in first.groups())
         request = Request(method, target, version, Headers(headers), body, self._number)
         if isinstance(self._sock, ssl.SSLSocket):
-            request.sni, request.client_cert = getattr(self._sock, "sni", None), self._sock.getpeercert()
+            request.sni = getattr(self._sock, "sni", None)
+            try:
+                request.client_cert = self._sock.getpeercert()
+            except ValueError:  # it is good, but holds a name that Python cannot decode
+                request.client_cert = {"subject": ()}
         return request
 
     def _read_head(self) -> list[bytes]:
