@@ -337,9 +337,10 @@ def settings_of(options: argparse.Namespace, stack: contextlib.ExitStack) -> dic
     settings: dict[str, Any] = {"env_file": options.env_file}
     if options.emulator:
         from .emulator import Emulator
+        from .emulator.rules import SCOPES
 
         try:
-            emulator = Emulator(scope=options.scope) if options.scope else Emulator()
+            emulator = Emulator(scope=options.scope) if options.scope in SCOPES else Emulator()
             settings = dict(stack.enter_context(emulator).config)
         except OSError as exc:
             raise TransportError(words("no emulator", exc.strerror or exc)) from exc
