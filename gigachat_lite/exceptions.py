@@ -126,8 +126,9 @@ class ResponseError(GigaChatException):
             where.append(f"code {self.code}")
         if self.request_id:
             where.append(f"request id {self.request_id}")
-        what = self.message[:500] or "without a body"
-        return printable(f"{self.status_code} {what} ({', '.join(where)}). {self.hint}")
+        status, what = f"{self.status_code} ", self.message[:500] or "without a body"
+        what = what if what.startswith(status) else status + what  # a gateway's page begins with it
+        return printable(f"{what} ({', '.join(where)}). {self.hint}")
 
 
 class BadRequestError(ResponseError):

@@ -120,6 +120,8 @@ IN_RUSSIAN: dict[int | str, str] = {  # what the package says most often; all el
     "connect timeout": "соединения не дождались; возможно, нужен прокси (GIGACHAT_PROXY)",
     "read timeout": "за {0} с ничего не пришло (--timeout, GIGACHAT_TIMEOUT)",
     "broken": "ответ оборвался; спросите ещё раз",
+    "lost": "соединение закрыто до ответа (не нужен ли сертификат клиента? cert_file, key_file)",
+    "stale": "соединение закрыто до ответа",
     "the stream ended before its [DONE]": "поток закончился без [DONE]; спросите ещё раз",
     "The service asks to wait {read} s.": "Сервис просит подождать {0} с.",
     ELSEWHERE: "Это не API: проверьте base_url, auth_url (GIGACHAT_BASE_URL, GIGACHAT_AUTH_URL) и прокси.",
