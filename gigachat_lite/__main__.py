@@ -18,7 +18,7 @@ import threading
 from typing import Any, Callable, Sequence, TextIO
 
 from . import ConfigurationError, GigaChat, GigaChatException, TransportError, __version__
-from .config import coerce
+from .config import coerce, decode_text
 from .exceptions import printable
 from .texts import encodes, explain, words
 
@@ -142,26 +142,19 @@ def read_stdin() -> str:
             os.set_blocking(sys.stdin.fileno(), True)
         data = sys.stdin.buffer.read(1)
         timer.cancel()
-        return decode_text(data + sys.stdin.buffer.read())
+        return require_text(data + sys.stdin.buffer.read())
     except OSError as exc:
         raise Misuse(words("unreadable", exc.strerror or exc)) from exc
     finally:
         timer.cancel()
 
 
-def decode_text(data: bytes) -> str:
-    """Decode what people pipe: utf-8 with or without a mark, utf-16 with one, cp1251; not what is no text.
-
-    >>> decode_text("да\\n".encode("cp1251")), decode_text("да".encode("utf-16"))
-    ('да', 'да')
-    """
-    utf_16 = data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-    for encoding in ("utf-16",) if utf_16 else ("utf-8-sig", "cp1251"):
-        with contextlib.suppress(UnicodeDecodeError):
-            text = data.decode(encoding)
-            if not BINARY.search(text):
-                return text.rstrip()
-    raise Misuse(words("binary"))
+def require_text(data: bytes) -> str:
+    """Decode what people pipe; what is no text is refused."""
+    text = decode_text(data)
+    if text is None or BINARY.search(text):
+        raise Misuse(words("binary"))
+    return text.rstrip()
 
 
 # ---- Output

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import json
 import logging
 import math
@@ -238,8 +239,20 @@ def _env_path(env_file: bool | str | os.PathLike[str] | None) -> str:
     return path
 
 
+def decode_text(content: bytes) -> str | None:
+    """Decode what editors really leave: utf-8, utf-16 with a mark, cp1251; None for what is none of them.
+
+    >>> decode_text("да".encode("cp1251")), decode_text("да".encode("utf-16"))
+    ('да', 'да')
+    """
+    utf_16 = content[:2] in (b"\xff\xfe", b"\xfe\xff")
+    for encoding in ("utf-16",) if utf_16 else ("utf-8-sig", "cp1251"):
+        with contextlib.suppress(UnicodeDecodeError):  # which holds the text, and that may be a key
+            return content.decode(encoding)
+    return None
+
+
 def _read_env_file(path: str) -> dict[str, str]:
-    """Read a ``.env`` file in the encodings that editors really leave: utf-8, utf-16 with a mark, cp1251."""
     import io
 
     from dotenv import dotenv_values
@@ -249,14 +262,8 @@ def _read_env_file(path: str) -> dict[str, str]:
             content = file.read()
     except OSError as exc:
         raise ConfigurationError(f"{path} cannot be read: {exc.strerror}") from exc
-    utf_16 = content[:2] in (b"\xff\xfe", b"\xfe\xff")
-    for encoding in ("utf-16",) if utf_16 else ("utf-8-sig", "cp1251"):
-        try:
-            text = content.decode(encoding)
-            break
-        except UnicodeDecodeError:
-            continue
-    else:
+    text = decode_text(content)
+    if text is None:
         raise ConfigurationError(f"{path} is neither utf-8, utf-16 nor cp1251")
     logger.debug("settings are read from %s", path)
     values = dotenv_values(stream=io.StringIO(text), interpolate=False)

@@ -1,11 +1,30 @@
 """What tests of the client share: clients that are closed when their test ends, and work in threads."""
 from __future__ import annotations
 
+import os
 import threading
+
+import pytest
 
 from gigachat_lite import GigaChat
 
 OPENED = []  # emptied by conftest.py after each test
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+# For scripts of tests: do work in a forked child, which must end well.
+IN_CHILD = """
+    def in_child(work):
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                work()
+                code = 0
+            except BaseException as error:
+                print("child:", repr(error), flush=True)
+            finally:
+                os._exit(code)
+        assert os.waitpid(child, 0)[1] == 0, "the child failed"
+"""
 
 
 def new_client(**settings):

@@ -195,7 +195,7 @@ TEXT = "Отчёт: «ёж» — 5 №"
     TEXT.encode("cp1251"), TEXT.encode() + b"\r\n\n",
 ], ids=["utf-8", "utf-8 with a mark", "utf-16", "utf-16 big-endian", "cp1251", "line ends"])
 def test_text_on_stdin_is_understood_as_people_save_it(given):
-    assert cli.decode_text(given) == TEXT
+    assert cli.require_text(given) == TEXT
 
 
 @pytest.mark.parametrize("given", [
@@ -209,7 +209,7 @@ def test_binary_data_is_refused_in_one_sentence(given, call):
 
 @pytest.mark.parametrize("text", ["\x1b[31mкрасный\x1b[0m", "a\tb\r\nc\f", "DOS\x1a", "ab\x08b\a"])
 def test_what_logs_and_old_editors_leave_in_a_text_does_not_make_it_binary(text):
-    assert cli.decode_text(text.encode()) == text.rstrip()
+    assert cli.require_text(text.encode()) == text.rstrip()
 
 
 @posix

@@ -20,7 +20,7 @@ import time
 
 import pytest
 
-from clients import finish, new_client, start
+from clients import IN_CHILD, finish, needs_fork, new_client, start
 from gigachat_lite import (
     AuthenticationError,
     BadRequestError,
@@ -1221,25 +1221,11 @@ def run_script(body, *arguments):
     return done.stdout.decode()
 
 
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 FORK = """
     import os, sys, threading
     from gigachat_lite import GigaChat
     from gigachat_lite.emulator import Emulator
-
-    def in_child(work):
-        child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                work()
-                code = 0
-            except BaseException as error:
-                print("child:", repr(error), flush=True)
-            finally:
-                os._exit(code)
-        assert os.waitpid(child, 0)[1] == 0, "the child failed"
-"""
+""" + IN_CHILD
 
 
 @needs_fork

@@ -28,7 +28,7 @@ import requests
 import urllib3
 from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError, ProtocolError, ReadTimeoutError
 
-from clients import finish, start
+from clients import IN_CHILD, finish, needs_fork, start
 from gigachat_lite import (
     ConfigurationError,
     GigaChat,
@@ -1351,21 +1351,7 @@ MAKE = """
     def make(**settings):
         return GigaChat(base_url=sys.argv[1], auth_url=sys.argv[2], credentials=sys.argv[3], env_file=False,
                         environ={}, trust_env=False, pool_timeout=1, **settings)
-
-    def in_child(work):
-        child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                work()
-                code = 0
-            except BaseException as error:
-                print("child:", repr(error), flush=True)
-            finally:
-                os._exit(code)
-        assert os.waitpid(child, 0)[1] == 0, "the child failed"
-"""
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+""" + IN_CHILD
 
 
 @needs_fork

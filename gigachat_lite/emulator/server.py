@@ -379,21 +379,19 @@ class Emulator(Service):
             script = next((script for script in self._script if script.fits(request)), None)
             if script is not None:
                 self._script.remove(script)
-        answer = self.answer(request) if script is None else self._scripted(script, request)
-        if script is None:
-            answer = self._spoil(answer, request)
+        made = self._spoil(self.respond(request), request) if script is None else self._scripted(script, request)
         if self.on_answer is not None:
             try:
-                self.on_answer(request, answer.status)
+                self.on_answer(request, made.status)
             except Exception as exc:
                 self._failures.append(exc)
-        return answer
+        return made
 
     def _scripted(self, script: Script, request: Request) -> Answer:
         try:
             made = script.make(request)
             if made is None:
-                made = self.answer(request)
+                made = self.respond(request)
             elif isinstance(made, tuple) and not isinstance(made, Answer):
                 raise TypeError("a scripted function returns a body, a status, emulator.answer(…) or None")
             elif not isinstance(made, Answer):
@@ -405,14 +403,14 @@ class Emulator(Service):
         made = made if spoilt is None else spoilt
         return made._replace(delay=script.delay) if script.delay else made
 
-    def _spoil(self, answer: Answer, request: Request) -> Answer:
+    def _spoil(self, made: Answer, request: Request) -> Answer:
         with self._lock:
             for index, fault in enumerate(self._faults):
-                spoilt = fault.spoil(answer, request) if fault.times else None
+                spoilt = fault.spoil(made, request) if fault.times else None
                 if spoilt is not None:
                     self._faults[index] = fault._replace(times=fault.times - 1)
                     return spoilt
-        return answer
+        return made
 
 
 def _remove_folder(folder: str, owner: int) -> None:

@@ -74,7 +74,7 @@ class Service:
             ("POST", "files/([^/]+)/delete", self._delete_file),
         ]
 
-    def answer(self, request: Request) -> Answer:
+    def respond(self, request: Request) -> Answer:
         """Return what the service would say, whatever was asked."""
         try:
             return self._route(request)
