@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any, Counter, Iterator, NamedTuple
 if TYPE_CHECKING:
     from gigachat_lite.emulator import Emulator
 
+SCOPE = "GIGACHAT_API_CORP"  # which has most to ask
 LIMIT = 1.0  # seconds that one request may take
 PATIENCE = 10.0  # seconds after which no answer will come
 EVERY = 1000  # requests between two looks at the emulator's health
@@ -82,6 +83,8 @@ class Known(NamedTuple):
     good: str
     expired: str
     files: list[str]
+    threads: list[str]
+    assistants: list[str]
 
 
 ROUTES = {  # name -> method and path; the braces are an id
@@ -97,8 +100,41 @@ ROUTES = {  # name -> method and path; the braces are an id
     "file": ("GET", "/v1/files/{}"),
     "content": ("GET", "/v1/files/{}/content"),
     "delete": ("POST", "/v1/files/{}/delete"),
+    "primary": ("POST", "/v2/chat/completions"),
+    "balance": ("GET", "/v1/balance"),
+    "check": ("POST", "/v1/ai/check"),
+    "validate": ("POST", "/v1/functions/validate"),
+    "convert": ("POST", "/v1/functions/convert"),
+    "batch": ("POST", "/v1/batches"),
+    "batches": ("GET", "/v1/batches"),
+    "assistants": ("GET", "/v1/assistants"),
+    "assistant": ("POST", "/v1/assistants"),
+    "modify": ("POST", "/v1/assistants/modify"),
+    "dismiss": ("POST", "/v1/assistants/delete"),
+    "detach": ("POST", "/v1/assistants/files/delete"),
+    "threads": ("GET", "/v1/threads"),
+    "thread": ("POST", "/v1/threads"),
+    "retrieve": ("POST", "/v1/threads/retrieve"),
+    "forget": ("POST", "/v1/threads/delete"),
+    "messages": ("GET", "/v1/threads/messages"),
+    "add": ("POST", "/v1/threads/messages"),
+    "look": ("GET", "/v1/threads/run"),
+    "run": ("POST", "/v1/threads/run"),
+    "ask": ("POST", "/v1/threads/messages/run"),
+    "rerun": ("POST", "/v1/threads/messages/rerun"),
 }
-DRAWN = ["chat"] * 12 + ["embeddings"] * 3 + ["count"] * 3 + ["oauth"] * 3 + ["upload"] * 4 + list(ROUTES)
+GONE = ("delete", "dismiss", "forget", "detach")  # what they are to end is wanted by the next requests
+QUERIES = {  # name -> what may stand behind the path
+    "batch": ["method=chat_completions", "method=chat_completions", "method=embedder", "method=", "method=x", ""],
+    "batches": ["", "", "batch_id=x", "batch_id=", "batch_id=%ff"],
+    "assistants": ["", "assistant_id={assistant}", "assistant_id=x", "assistant_id=%00"],
+    "threads": ["", "limit=2", "limit=-1", "limit=1e9", "before=1", "before=9999999999", "limit=0&before=x", "before=",
+                "assistants_ids={assistant}&assistants_ids=x", "limit=" + "9" * 400],
+    "messages": ["thread_id={thread}", "thread_id={thread}&limit=1&before=9999999999", "thread_id=x", ""],
+    "look": ["thread_id={thread}", "thread_id={thread}", "thread_id=", "", "thread_id=%D0%B6"],
+}
+DRAWN = ["chat"] * 12 + ["primary"] * 8 + ["embeddings"] * 3 + ["count"] * 3 + ["oauth"] * 3 + ["upload"] * 4
+DRAWN += ["ask", "rerun", "batch", "convert"] * 2 + list(ROUTES)
 METHODS = ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE", "CONNECT", "get", "X", "M" * 300]
 IDS = [
     "GigaChat", "GigaChat-2-Max", "Embeddings", "nope", "", "..", "../..", "%2e%2e%2f%2e%2e", "%00", "%ff%fe", "%",
@@ -106,6 +142,7 @@ IDS = [
     "%0D%0A", "\xff", "00000000-0000-4000-8000-000000000000"]
 PATHS = [
     "*", "/", "//", "/api", "/v1", "/v1/", "/v1//models", "/api/v1/api/v1/models", "/V1/models", "/v2/chat/completions",
+    "/v2/files", "/v2/models", "/v1/v2/chat/completions", "/v2/chat/completions/", "/v1/filter/check",
     "/v1/models?" + "a=b&" * 300, "http://other/v1/models", "ftp://", "http://?x", "/oauth", "/v1/oauth",
     "%2Fv1%2Fmodels", "/v1/models/../files", "\xff\xfe", "/v1/balance", "/v1/threads", "other:443", "/" + "x" * 9000,
     "?", "?a", "/v1?"]
@@ -182,8 +219,78 @@ RESULTS = [  # of functions
     "{}", '{"a":' * 90 + "[1,2]" + "}" * 90, "[" * 300 + "]" * 300, "plain text", '{"date":"2025-01-31","price":1e300}']
 PARAMETERS = [
     "city", "a", "b", "дата", "time", "email", "count", "fromCity", "to_date", "", "q" * 300, "items", "user.name"]
+CHATS.append(json.dumps({"model": "GigaChat-2-Max", "function_call": "auto", "stream": True, "messages": [
+    {"role": "user", "content": "Нарисуй картинку и расскажи о ней"}]}))
+PARTS_ASKED = {"role": "user", "content": [{"text": "Какая погода в Москве?"}]}
+PARTS_CALLED = [
+    {"role": "assistant", "tools_state_id": str(uuid.UUID(int=5)), "content": [
+        {"function_call": {"id": "1", "name": "get_weather", "arguments": {"city": "Москва"}}}]},
+    {"role": "tool", "content": [{"function_result": {"name": "get_weather", "result": {"temperature": -5}}}]}]
+SPECIFIED = [{"functions": {"specifications": FUNCTIONS}}]
+PRIMARY = [json.dumps(dict(body, model="GigaChat-2-Max")) for body in (
+    {"messages": [{"role": "user", "content": [{"text": "Привет! Кто ты?"}]}]},
+    {"messages": [{"role": "user", "content": [{"text": "Расскажи о Байкале"}]}], "stream": True},
+    {"messages": [PARTS_ASKED], "tools": SPECIFIED, "stream": True},
+    {"messages": [PARTS_ASKED], "tools": SPECIFIED, "tool_config": {"mode": "forced", "function_name": "order"}},
+    {"messages": [PARTS_ASKED, *PARTS_CALLED], "tools": SPECIFIED},
+    {"messages": [{"role": "user", "content": [{"text": "Нарисуй кота"}, {"files": [{"id": "{file}"}]}]}],
+     "tools": [{"image_generate": {}}, {"web_search": {"type": "web_search"}}, {"url_content_extraction": {}}],
+     "tool_config": {"mode": "auto"}, "stream": True},
+    {"messages": [{"role": "user", "content": [{"text": "Последние новости"}]}], "tools": [{"web_search": {}}],
+     "user_info": {"timezone": "Europe/Moscow"}, "disable_filter": True, "storage": {"thread_id": "{thread}"},
+     "assistant_id": "{assistant}", "ranker_options": {"enabled": True, "top_n": 3}, "flags": ["x"]},
+    {"messages": [{"role": "user", "content": [{"text": "Номер?"}]}], "model_options": {
+        "response_format": {"type": "regex", "regex": "[A-Z]{3}-\\d{4}"}, "temperature": 0.5, "max_tokens": 100}},
+    {"messages": [{"role": "user", "content": [{"text": "Сколько?"}]}], "model_options": {
+        "response_format": {"type": "json_schema", "strict": True, "schema": FUNCTIONS[0]["parameters"]},
+        "reasoning": {"effort": "low"}, "update_interval": 1, "top_logprobs": 3}, "stream": True},
+)]
+EXTRA = ["extra", "tools", "id", "n", "text", "files", "stream", "", "attachments", "name", "ключ"]
+REGEXES = [  # and what had better be none
+    "(a+)+$", "[", "(", ")", "a{1000}{1000}", "(((a{999}){999}){999}){999}", "\\", "[^\\x00-\\uffff]",
+    "(?P<a>b)(?P=a)\\1", "(?i)a|b|", "[a-", "[]a]", "[z-a]", "a**", "x{2,1}", "(?<!a)b(?=c)", "(?", "{", "a{,}",
+    "\\u12", "\\x", "[\\d-]", "(" * 60 + ")" * 60, "a|" * 3000, "." * 6000, "\\p{L}+", "^$", "", "[\\ud800-\\udfff]",
+    "²{2}", "\\²"]
+OPENAPI = json.dumps({
+    "openapi": "3.0.0", "paths": {"/sms/{version}": {
+        "parameters": [{"name": "version", "in": "path", "required": True, "schema": {"type": "string"}}],
+        "post": {
+            "operationId": "send_sms", "description": "Отправляет SMS", "requestBody": {"content": {
+                "application/json": {"schema": {"$ref": "#/components/schemas/Sms"}}}},
+            "responses": {"200": {"content": {"application/json": {"schema": {"type": "object", "properties": {
+                "status": {"type": "boolean"}, "next": {"$ref": "#/components/schemas/Loop"}}}}}}}}}},
+    "components": {"schemas": {
+        "Sms": {"type": "object", "required": ["text"], "properties": {"text": {"type": "string"}}},
+        "Loop": {"type": "object", "properties": {"again": {"$ref": "#/components/schemas/Loop"}}}}}})
+LINES = [
+    '{"id":"1","request":{"model":"GigaChat","messages":[{"role":"user","content":"2 + 2"}]}}',
+    '{"id":"2","request":{"model":"Nope","messages":[]}}', '{"id":"3","request":{"model":"Embeddings","input":["а"]}}',
+    '{"id":"1"}', "{}", "", "x", "[]", '{"id":4,"request":{}}',
+    '{"id":"5","request":{}}', '{"id":"","request":{"n":1}}']
+THREADED = [json.dumps({"messages": [{"role": "user", "content": "Расскажи о Байкале"}], **body}) for body in (
+    {"model": "GigaChat"}, {"thread_id": "{thread}"}, {"assistant_id": "{assistant}"}, {"thread_id": "{thread}"})]
+RUNS = [json.dumps({"thread_id": "{thread}", **body}) for body in (
+    {}, {"stream": True}, {"assistant_id": "{assistant}", "temperature": 1.5, "limit": 3, "max_tokens": 5},
+    {"functions": FUNCTIONS, "function_call": "auto", "profanity_check": True, "stream": True, "update_interval": 1})]
+ASSISTANT = {
+    "name": "а", "instructions": "Отвечай", "metadata": {"a": 1}, "file_ids": ["{file}"], "functions": FUNCTIONS}
 BODIES = {
     "chat": CHATS,
+    "primary": PRIMARY,
+    "check": ['{"model":"GigaCheckDetection","input":"%s"}' % ("Слово за слово, вот так и пишут. " * 9)],
+    "validate": list(map(json.dumps, FUNCTIONS)),
+    "convert": [OPENAPI],
+    "assistant": [json.dumps(dict(ASSISTANT, model="GigaChat-2-Max"))],
+    "modify": [json.dumps(dict(ASSISTANT, assistant_id="{assistant}", description="д"))],
+    "dismiss": ['{"assistant_id":"{assistant}"}', '{"assistant_id":"x"}'],
+    "detach": ['{"assistant_id":"{assistant}","file_id":"{file}"}', '{"assistant_id":"x","file_id":"x"}'],
+    "thread": ["{}"],
+    "retrieve": ['{"threads_ids":["{thread}","x"]}'],
+    "forget": ['{"thread_id":"{thread}"}', '{"thread_id":"x"}'],
+    "add": THREADED,
+    "ask": THREADED + [json.dumps(dict(json.loads(THREADED[0]), functions=FUNCTIONS, stream=True))],
+    "run": RUNS,
+    "rerun": RUNS,
     "embeddings": ['{"model":"Embeddings","input":["раз","два"]}', '{"model":"EmbeddingsGigaR","input":"мыла раму"}'],
     "count": ['{"model":"GigaChat","input":["раз","two three"]}', '{"model":"GigaChat-2","input":"раз"}'],
 }
@@ -307,6 +414,8 @@ class Generator:
         method, path = ROUTES[route]
         content_type, body = self._body(route)
         target = path.replace("{}", self._id(route))
+        query = self._rng.choice(QUERIES.get(route, [""]))
+        target += "?" + self._fill(query) if query else ""
         if self._chance(0.5):
             target = target.replace("/v1/", "/api/v1/", 1)
         if self._chance(0.05):
@@ -387,6 +496,15 @@ class Generator:
             None, "", "Basic", "Bearer", f"Bearer {basic}", f"Basic {self._known.good}", f"bearer  {self._known.good}",
             f"Bearer {self._known.expired}", f"Basic {encoded}", "Basic ====", "Basic a", self._value(), "Basic \xff"])
 
+    def _fill(self, text: str, route: str = "") -> str:
+        """Put ids that there are in the places for them; seldom where they would end with that."""
+        if route in GONE and self._chance(0.9):
+            return text
+        for name, ids in (("file", self._known.files), ("thread", self._known.threads),
+                          ("assistant", self._known.assistants)):
+            text = text.replace("{%s}" % name, self._rng.choice(ids)) if ids else text
+        return text
+
     def _id(self, route: str) -> str:
         if self._chance(0.05 if route == "delete" else 0.5):
             return self._rng.choice(["GigaChat", "Embeddings-2"] if route == "model" else self._known.files)
@@ -399,15 +517,26 @@ class Generator:
         if self._chance(0.06):
             return "application/json", self._any_bytes()
         if route in BODIES:
-            return "application/json", self._json(self._rng.choice(BODIES[route]))
+            return "application/json", self._json(self._fill(self._rng.choice(BODIES[route]), route))
+        if route == "batch":
+            return "application/octet-stream", self._batch()
         if route == "oauth":
-            form = "scope=GIGACHAT_API_PERS" if self._chance(0.6) else self._rng.choice([
-                "", "scope", "scope=", "scope=X", "scope=%ff%00", "&&;==", "scope=GIGACHAT_API_CORP", "%=%&%zz=%z",
+            form = "scope=" + SCOPE if self._chance(0.6) else self._rng.choice([
+                "", "scope", "scope=", "scope=X", "scope=%ff%00", "&&;==", "scope=GIGACHAT_API_PERS", "%=%&%zz=%z",
                 "scope=GIGACHAT_API_PERS&scope=GIGACHAT_API_B2B", "a=b&" * 900, "scope=\xff"])
             return "application/x-www-form-urlencoded", self._latin(form)
         if route == "upload":
             return self._upload()
         return ("application/json", b"{}") if self._chance(0.2) else ("", b"")
+
+    def _batch(self) -> bytes:
+        """Return lines of requests, most of them good."""
+        lines = [self._rng.choice(LINES[:3]) for _ in range(self._rng.choice([1, 1, 2, 5]))]
+        if self._chance(0.5):
+            lines.append(self._rng.choice(LINES))
+        asked = [line.replace('"id":"', f'"id":"{place}-') for place, line in enumerate(lines)]
+        text = [self._json(line) if line[:2] == '{"' and self._chance(0.3) else line.encode("utf-8") for line in asked]
+        return b"\n".join(text) + self._rng.choice([b"", b"\n", b"\r\n\r\n"])
 
     def _any_bytes(self) -> bytes:
         kind = self._rng.randrange(3)
@@ -420,8 +549,12 @@ class Generator:
         """Return a body made from a good one, often with a few places changed."""
         del self._raw[:]
         value = json.loads(template)
-        if self._chance(0.2) and "functions" in value:
+        if self._chance(0.2) and "functions" in value and "messages" in value:
             self._describe(value)
+        if self._chance(0.3) and "tools" in value:
+            self._specify(value)
+        if self._chance(0.7) and "regex" in template:
+            value["model_options"]["response_format"]["regex"] = self._rng.choice(REGEXES) + self._text()[:5]
         if self._chance(0.1) and "messages" in value:
             value["messages"][-1]["attachments"] = [self._rng.choice(self._known.files)]
         for _ in range(self._rng.choice([0, 1, 1, 1, 2, 4, 9])):
@@ -446,6 +579,17 @@ class Generator:
             chat["function_call"] = {"name": function["name"], "partial_arguments": {"b": self._odd()}}
         if self._chance(0.5):
             chat["response_format"] = {"type": "json_schema", "schema": self._schema(0)}
+
+    def _specify(self, chat: Any) -> None:
+        """Give a chat of the second version what `_describe` gives one of the first."""
+        function = FUNCTIONS[0]["name"]
+        parameters = {"type": "object", "properties": self._properties(), "required": ["city", "a"]}
+        chat["tools"] = [{"functions": {"specifications": [{"name": function, "parameters": parameters}]}}]
+        chat["tool_config"] = {"mode": "forced", "function_name": function}
+        chat["messages"][0]["content"] = [{"text": self._text()}, {"text": self._text()}]
+        if len(chat["messages"]) > 1:
+            result = self._rng.choice(RESULTS) if self._chance(0.5) else self._odd()
+            chat["messages"][-1]["content"] = [{"function_result": {"name": function, "result": result}}]
 
     def _properties(self, depth: int = 0) -> dict[str, Any]:
         names = self._rng.sample(PARAMETERS, self._rng.choice([1, 2, 3, 6]))
@@ -481,7 +625,7 @@ class Generator:
             del place[key]
         elif kind == 6:
             if isinstance(place, dict):
-                place[self._rng.choice(["extra", "tools", "id", "n", "", "attachments", "name", "ключ"])] = self._odd()
+                place[self._rng.choice(EXTRA)] = self._odd()
             else:
                 place.append(self._odd())
         elif kind == 7 and isinstance(place, dict):  # the same key twice
@@ -651,6 +795,8 @@ def check_answer(answer: Answer, method: str, route: str = "") -> None:
     try:
         if method == "HEAD":
             pass
+        elif route == "forget" and answer.status == 200 and not body:
+            pass  # nothing is said of a thread that is no more
         elif kind.startswith("application/json"):
             value = read_json(body)
             if answer.status != 200:
@@ -667,7 +813,15 @@ def check_answer(answer: Answer, method: str, route: str = "") -> None:
 
 
 def check_stream(body: bytes) -> None:
-    """Fail where a stream is not events of one `data:` line each, `[DONE]` the last."""
+    """Fail where a stream is not events of one `data:` line each, `[DONE]` the last, or named ones, "done" the last."""
+    if body.startswith(b"event: "):
+        events = [re.fullmatch(rb"event: response\.([a-z._]+)\ndata: ({[^\r\n]+})", event)
+                  for event in body.split(b"\n\n")[:-1]]
+        assert body.endswith(b"}\n\n") and None not in events, "no named events"
+        names = [event.group(1) for event in events if event]
+        assert names.count(b"message.done") == 1 and names[-1] == b"message.done", "a stream without its end"
+        assert all(read_json(event.group(2))["model"] for event in events if event), "no model"
+        return
     *events, done, nothing = body.split(b"\n\n")
     assert done == b"data: [DONE]" and nothing == b"" and events, "a stream without its end"
     for event in events:
@@ -693,7 +847,8 @@ class Here:
     def tidy(self) -> int:
         """Drop what piles up, requests and files; return how many threads and, where it shows, open files there are."""
         self._emulator.requests.clear()
-        self._emulator.files = type(self._emulator.files)()
+        for room in ("files", "batches", "assistants", "threads"):
+            getattr(self._emulator, room).clear()
         return threading.active_count() + (len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0)
 
     def printed(self) -> str:
@@ -754,7 +909,7 @@ class Elsewhere:
 def serve(tls: bool) -> None:
     """Run an emulator that obeys the orders of its standard input, until that ends."""
     from gigachat_lite.emulator import Emulator
-    with Emulator(tls=tls, token_lifetime=86400.0) as emulator:
+    with Emulator(tls=tls, token_lifetime=86400.0, scope=SCOPE) as emulator:
         here = Here(emulator)
         said: Any = [here.address, here.credentials, here.ca_bundle_file]
         while True:
@@ -783,7 +938,7 @@ class Run:
         self.statuses: Counter[int] = collections.Counter()
         self.reached: Counter[tuple[str, int]] = collections.Counter()
         self._threads = target.tidy()
-        self._known = Known(target.credentials, "", "", [])
+        self._known = Known(target.credentials, "", "", [], [], [])
         expired = self._log_in()
         target.expire_tokens()
         self._known = self._known._replace(expired=expired, good=self._log_in())
@@ -904,7 +1059,8 @@ class Run:
 
     def _log_in(self) -> str:
         answer = self._ask(
-            "POST", "/api/v2/oauth", b"scope=GIGACHAT_API_PERS", Authorization=f"Basic {self._known.credentials}",
+            "POST", "/api/v2/oauth", b"scope=" + SCOPE.encode("ascii"),
+            Authorization=f"Basic {self._known.credentials}",
             RqUID=str(uuid.uuid4()), Content_Type="application/x-www-form-urlencoded")
         return str(read_json(answer.body)["access_token"])
 
@@ -913,10 +1069,13 @@ class Run:
         self.close()
         self._wait_for_threads()
         said = []
-        for body in CHATS:
-            answer = self._ask("POST", "/v1/chat/completions", body.encode("ascii"), Content_Type="application/json")
+        asked = [("/v1/chat/completions", body) for body in CHATS]
+        asked += [("/v2/chat/completions", body) for body in PRIMARY if not re.search("{(file|thread)}", body)]
+        for path, body in asked:
+            answer = self._ask("POST", path, body.encode("ascii"), Content_Type="application/json")
             check_answer(answer, "POST")
-            said.append((answer.status, re.sub(rb'"created":\d+|"functions_state_id":"[^"]*"', b"", answer.body)))
+            new = rb'"created(_at)?":\d+|"(functions_state_id|tool_state_id|id)":"[^"]*"|img src=\\"[^"]*'
+            said.append((answer.status, re.sub(new, b"", answer.body)))
         said.append((200, self._ask("GET", "/v1/models").body))
         upload = f"--x\r\n{PARTS[0]}\r\nabc\r\n--x\r\n{PARTS[2]}\r\ngeneral\r\n--x--\r\n".encode("ascii")
         form = "multipart/form-data; boundary=x"
@@ -924,7 +1083,12 @@ class Run:
         said += [(answer.status, b"") for answer in uploads]
         if [status for status, _ in said] != [200] * len(said):
             raise Violation(f"what is right is refused: {said}")
-        self._known = self._known._replace(files=[read_json(answer.body)["id"] for answer in uploads])
+        assistants = [self._ask("POST", "/v1/assistants", b'{"model":"GigaChat","name":"a"}') for _ in range(3)]
+        threads = [self._ask("POST", "/v1/threads/messages", THREADED[0].encode("ascii")) for _ in range(3)]
+        self._known = self._known._replace(
+            files=[read_json(answer.body)["id"] for answer in uploads],
+            assistants=[read_json(answer.body)["assistant_id"] for answer in assistants],
+            threads=[read_json(answer.body)["thread_id"] for answer in threads])
         if self._target.printed():
             raise Violation(f"it printed: {self._target.printed()}")
         return said

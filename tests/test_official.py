@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import functools
 import http.client
 import itertools
 import json
@@ -39,6 +40,8 @@ SCHEMA = {
     "properties": {"answer": {"type": "string"}, "n": {"type": "integer", "minimum": 3, "maximum": 9}}}
 JSON_SCHEMA = {"type": "json_schema", "schema": SCHEMA, "strict": True}
 FILE_ID = "{file}"  # stands for the id of a file that was uploaded
+# And of what is made then: RUN_ID is a thread with an answer, ASSISTED an assistant that has a thread.
+ASSISTANT_ID, THREAD_ID, RUN_ID, ASSISTED = "{assistant}", "{thread}", "{run}", "{assisted}"
 
 
 def say(*texts, **fields):
@@ -57,6 +60,36 @@ EVERYTHING = say(
     SYSTEM, {"role": "user", "content": "Расскажи о Байкале"}, temperature=0.5, top_p=0.5, n=1, max_tokens=1000,
     repetition_penalty=1.1, update_interval=0.1, profanity_check=False, flags=["preprocess"], functions=[WEATHER],
     function_call="none", function_ranker={"enabled": True, "top_n": 3}, reasoning_effort="low")
+
+
+ASKING2 = say("Какая погода в Москве?", model="GigaChat-3-Lightning", tools=[{"functions": {"specifications": [
+    {"name": "getWeather", "description": "Погода в городе", "parameters": {
+        "type": "object", "required": ["city"], "properties": {"city": {"type": "string"}}}}]}}])
+ANSWERED2 = [
+    {"role": "assistant", "tools_state_id": "01a0d344-7edd-73ff-8a9a-241b10097774", "content": [
+        {"function_call": {"name": "getWeather", "arguments": {"city": "Москва"}}}]},
+    {"role": "tool", "content": [{"function_result": {"name": "getWeather", "result": {"t": 3}}}]}]
+SEARCHING2 = say("What is new in Python?", tools=[{"web_search": {"type": "actual_info_web_search"}}],
+                 model="GigaChat-3-Lightning", tool_config={"mode": "forced", "tool_name": "web_search"})
+EVERYTHING2 = say(
+    SYSTEM, {"role": "user", "content": "Расскажи о Байкале"}, reasoning={"effort": "low"}, storage=True,
+    model_options={"temperature": 0.5, "top_p": 0.5, "max_tokens": 1000, "repetition_penalty": 1.1,
+                   "update_interval": 0.1, "unnormalized_history": True, "top_logprobs": 2, "preset": "x"},
+    tools=ASKING2["tools"], tool_config={"mode": "none"}, ranker_options={"enabled": True, "top_n": 3},
+    user_info={"timezone": "Europe/Moscow"}, profanity_check=False, flags=["x"],
+    filter_config={"request_content": {"neuro": True}, "response_content": {"blacklist": True}})
+LONELY = ("lonely", "Assistant", None, [FILE_ID], None, {"test": 234})
+OPENAPI = {
+    "openapi": "3.0.0", "info": {"title": "SMS", "version": "1"}, "paths": {"/{version}/sms": {"post": {
+        "operationId": "send_sms", "description": "Отправка SMS",
+        "parameters": [{"name": "version", "in": "path", "required": True, "description": "Версия API",
+                        "schema": {"type": "string"}}],
+        "requestBody": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Sms"}}}},
+        "responses": {"200": {"content": {"application/json": {"schema": {
+            "type": "object", "properties": {"status": {"type": "boolean", "description": "Отправлено"}}}}}}}}}},
+    "components": {"schemas": {"Sms": {"type": "object", "required": ["employeeId", "text"], "properties": {
+        "text": {"type": "string", "minLength": 1, "description": "Текст"},
+        "employeeId": {"type": "integer", "format": "int32", "description": "Номер"}}}}}}
 
 
 # ---- Bodies of the service that test_emulator.py has no use for
@@ -93,7 +126,102 @@ FILE = (
     '"purpose":"general","access_policy":"private","modalities":["text"]}')
 FILES = f'{{"data":[{FILE}]}}'
 DELETED = '{"id":"6f0b1291-c7f3-43c6-bb2e-9f3efb2dc98e","deleted":true,"access_policy":"private"}'
+READ = CHAT.replace(
+    '"role":"assistant"', '"role":"assistant","functions_state_id":"0199e210-2f13-744c-8fe5-c9a19fe27db7"')
+DRAWN = READ.replace("Hello.", r"<img src=\"3727db23-91a3-44fa-a6b7-9f0a311d3e9e\" fuse=\"true\"/> вот мой рисунок.")
+BALANCE = '{"balance":[{"usage":"GigaChat","value":900000},{"usage":"embeddings","value":9999967}]}'
+AI_CHECK = '{"category":"mixed","characters":533,"tokens":224,"ai_intervals":[[1,262],[415,533]]}'
+FUNCTIONS = (
+    '{"functions":[{"name":"send_sms","description":"Отправка SMS","parameters":{"type":"object","properties":{'
+    '"employeeId":{"description":"Номер","format":"int32","type":"integer"},"text":{"description":"Текст","minLength":1,'
+    '"type":"string"},"version":{"description":"Версия API","type":"string"}},"required":["version","employeeId",'
+    '"text"]},"return_parameters":{"type":"object","properties":{"status":{"description":"Отправлено","type":'
+    '"boolean"}}}}]}')
 TEXT_FILE = ("a.txt", "Сколько".encode()[:12], "text/plain")
+
+
+# ---- Bodies of the second version
+
+
+REPLY2 = (
+    '{"model":"GigaChat-3-Ultra:32.3.18.5","created_at":1780321859,"messages":[{"role":"assistant","content":[{"text":'
+    '"Hi."}]}],"finish_reason":"stop","usage":{"input_tokens":24,"input_tokens_details":{"prompt_tokens":24,'
+    '"cached_tokens":0},"output_tokens":21,"total_tokens":45}}')
+CALL2 = (
+    '{"model":"GigaChat-3-Lightning","created_at":1790250876,"messages":[{"role":"assistant","tool_state_id":'
+    '"01a0d344-7edd-73ff-8a9a-241b10097774","content":[{"function_call":{"id":"9bb697cc-c55f-4e76-aeba-39bbd3ef26fc",'
+    '"name":"getWeather","arguments":{"city":"Москва"}}}]}],"finish_reason":"function_call","usage":{"input_tokens":57,'
+    '"input_tokens_details":{"prompt_tokens":57,"cached_tokens":0},"output_tokens":18,"total_tokens":75}}')
+STATED2 = REPLY2.replace('"content"', '"tool_state_id":"01a0d344-7edd-73ff-8a9a-241b10097774","content"')
+FOUND = (
+    '"inline_data":{"images":[],"sources":{"1":{"url":"https://docs.python.org/","title":"Python"},'
+    '"2":{"url":"https://realpython.com/","title":"News"}}}')
+FOUND2 = STATED2.replace('"text":"Hi."', f'"text":"Hi. [sources=[1, 2]]",{FOUND}')
+DRAWN2 = STATED2.replace('{"text"', '{"files":[{"id":"f4b17167-1b5f-4d3c-8a8e-3f2f6e3b8f5b","mime":"image/jpeg",'
+                         '"target":"image"}]},{"text"')
+STREAM2 = """event: response.message.delta
+data: {"model":"GigaChat-3-Ultra:32.3.18.5","created_at":1780321864,"messages":[{"role":"assistant","content":[{"text":"1, 2, 3"}]}]}
+
+event: response.message.done
+data: {"model":"GigaChat-3-Ultra:32.3.18.5","created_at":1780321864,"finish_reason":"stop","usage":{"input_tokens":19,"input_tokens_details":{"prompt_tokens":19,"cached_tokens":0},"output_tokens":8,"total_tokens":27}}
+
+"""  # noqa: E501
+FOUND_STREAM2 = """event: response.tool.in_progress
+data: {"model":"GigaChat-3-Lightning","created_at":1790250877,"messages":[{"role":"assistant","content":[{"tool_execution":{"id":"","name":"web_search"}}]}]}
+
+event: response.tool.completed
+data: {"model":"GigaChat-3-Lightning","created_at":1790250878,"messages":[{"role":"assistant","content":[{"tool_execution":{"id":"","name":"web_search","status":"success"}}]}]}
+
+event: response.message.delta
+data: {"model":"GigaChat-3-Lightning","created_at":1790250878,"messages":[{"role":"assistant","content":[{FOUND}]}]}
+
+event: response.message.delta
+data: {"model":"GigaChat-3-Lightning","created_at":1790250878,"messages":[{"role":"assistant","content":[{"text":"…"}]}]}
+
+event: response.message.done
+data: {"model":"GigaChat-3-Lightning","created_at":1790250878,"messages":[{"role":"assistant","tool_state_id":"01a0d344-8691-7212-b9ed-bcc4d8a9a561"}],"finish_reason":"stop","usage":{"input_tokens":3678,"input_tokens_details":{"prompt_tokens":3678,"cached_tokens":4071},"output_tokens":91,"total_tokens":3769}}
+
+""".replace("FOUND", FOUND)  # noqa: E501
+CALL_STREAM2 = f"event: response.message.done\ndata: {CALL2}\n\n"
+
+
+# ---- Bodies of assistants and threads, from the data of the SDK's own tests
+
+
+ASSISTANT = (
+    '{"assistant_id":"111","created_at":1715684158,"name":"lonely","instructions":"Assistant","model":"GigaChat-Pro",'
+    '"updated_at":1715684158,"metadata":{"test":234},"file_ids":["222"]}')
+ASSISTANTS = f'{{"data":[{ASSISTANT},{ASSISTANT}]}}'
+NEW_ASSISTANT = '{"assistant_id":"111","created_at":1715684019}'
+NO_ASSISTANT = '{"assistant_id":"111","deleted":true}'
+NO_FILE = '{"file_id":"222","deleted":true}'
+THREAD = (
+    '{"id":"2cc91bae-34f7-4ee4-bcae-f5f71880deda","model":"GigaChat-Pro","created_at":1715684634,"updated_at":1715684764,'
+    '"status":"ready","run_lock":false}')
+THREADS = f'{{"threads":[{THREAD}]}}'
+ADDED = (
+    '{"thread_id":"fc4a58e8-1410-4684-b473-066eabeca000","messages":[{"created_at":1715126198,"message_id":'
+    '"77b2cfe2-706e-4749-9507-7b89d555ad8a"}]}')
+MESSAGES = (
+    '{"thread_id":"fc4a58e8-1410-4684-b473-066eabeca000","messages":[{"message_id":"77b2cfe2-706e-4749-9507-7b89d555ad8a",'
+    '"role":"user","content":"Какой окрас кота?","attachments":[{"file_id":"7ec30261-5360-4b12-9e9f-408bc481db51",'
+    '"name":"a.txt"}],"created_at":1715126198,"model":"GigaChat-Pro"},{"message_id":'
+    '"de208428-3d4a-47f4-a4e3-a81a98e3cfeb","role":"assistant","content":"Табби.","created_at":1715126200,'
+    '"finish_reason":"stop","model":"GigaChat-Pro"}]}')
+LOOK = MESSAGES.replace('{"thread_id"', '{"status":"ready","updated_at":1715126200,"model":"GigaChat-Pro","thread_id"')
+RUN = '{"status":"in_progress","thread_id":"fc4a58e8-1410-4684-b473-066eabeca000","created_at":1715126198}'
+DONE_RUN = (
+    '{"object":"threads.messages.run","model":"GigaChat-Pro:2.2.25.3","thread_id":"b549e2ec-a691-409d-aa6f-ff6a1271db47",'
+    '"message_id":"4c600221-1aaa-4c9d-9edb-572e465f4ee8","created":1715686918,"usage":{"prompt_tokens":12,'
+    '"completion_tokens":15,"total_tokens":27},"message":{"content":"Здравствуйте!","role":"assistant"},'
+    '"finish_reason":"stop"}')
+STREAM_RUN = """data: {"choices":[{"delta":{"content":"Здравствуйте! Я GigaChat, генеративная языковая модель. Готова ответить на ваши","role":"assistant"},"index":0}],"created":1715684408,"model":"GigaChat-Pro:2.2.25.3","object":"threads.messages.run","usage":{"prompt_tokens":64,"completion_tokens":23,"total_tokens":87},"thread_id":"9b1cc6d9-0eeb-46de-b01f-6f74c9a82df7","message_id":"fd753d3f-f1f5-498f-b5dd-da380607d470"}
+
+data: {"choices":[{"delta":{"content":" вопросы. Чем могу вам помочь?"},"index":0,"finish_reason":"stop"}],"created":1715684409,"model":"GigaChat-Pro:2.2.25.3","object":"threads.messages.run","usage":{"prompt_tokens":0,"completion_tokens":8,"total_tokens":8},"thread_id":"9b1cc6d9-0eeb-46de-b01f-6f74c9a82df7","message_id":"fd753d3f-f1f5-498f-b5dd-da380607d470"}
+
+data: [DONE]
+
+"""  # noqa: E501
 
 
 # ---- What the SDK makes of it
@@ -130,14 +258,29 @@ class Official:
             return {key: self.fill(item) for key, item in value.items()}
         if isinstance(value, list):
             return [self.fill(item) for item in value]
-        return self.usual.upload_file(TEXT_FILE).id_ if value == FILE_ID else value
+        if value == FILE_ID:
+            return self.usual.upload_file(TEXT_FILE).id_
+        if value == ASSISTANT_ID:
+            return self.usual.assistants.create("GigaChat-Pro", *self.fill(list(LONELY))).assistant_id
+        if value == THREAD_ID:
+            return self.usual.threads.add_messages(messages=["2 + 2"]).thread_id
+        if value == RUN_ID:
+            asked = {"role": "user", "content": "Какой окрас кота?", "attachments": [self.fill(FILE_ID)]}
+            return self.usual.threads.run_messages([asked], model="GigaChat-Pro").thread_id
+        if value == ASSISTED:
+            assistant = self.fill(ASSISTANT_ID)
+            assert self.usual.threads.run_messages(["2 + 2"], assistant_id=assistant).finish_reason == "stop"
+            return assistant
+        return value
 
     def ask(self, kind, method, *args, client=None, **options):
         """Call a method by its synchronous name; of a stream return the list of its chunks."""
-        made = getattr(client or self.usual, method if kind == "sync" else "a" + method)(*args, **options)
+        room, _, name = method.rpartition(".")
+        names = {"": "a" + name, "chat": "achat." + name}.get(room, f"a_{room}.{name}") if kind == "async" else method
+        made = functools.reduce(getattr, names.split("."), client or self.usual)(*args, **options)
         if kind == "sync":
-            return list(made) if method == "stream" else made
-        return self._loop.run_until_complete(collect(made) if method == "stream" else made)
+            return list(made) if method.endswith("stream") else made
+        return self._loop.run_until_complete(collect(made) if method.endswith("stream") else made)
 
     def run(self, coroutine):
         return self._loop.run_until_complete(coroutine)
@@ -150,7 +293,7 @@ class Official:
         if body is OAUTH:
             headers.update({"X-Request-Id": None, "X-Session-Id": None, "Content-Type": "application/json"})
         path = {OAUTH: "/oauth", TOKEN: "/token"}.get(body)
-        if method == "stream":
+        if method.endswith("stream"):
             headers["Content-Type"] = "text/event-stream"
             self.emulator.enqueue(200, headers, events=[body.encode()])
         else:
@@ -225,7 +368,8 @@ ROWS = [
         source="documented"),
     row("function result", "chat", say(CITY, CALLING, RESULT, functions=[WEATHER]), body=CHAT, source="expected"),
     row("attachment", "chat", say({"role": "user", "content": "О чём это?", "attachments": [FILE_ID]},
-                                  function_call="auto"), body=CHAT, source="expected"),
+                                  function_call="auto"), body=READ, source="expected"),
+    row("picture", "chat", say("Нарисуй кота", function_call="auto"), body=DRAWN, source="documented"),
     row("stream", "stream", "Расскажи о Байкале", body=STREAM),
     row("stream, slower", "stream", say("Расскажи о Байкале", update_interval=0.1), body=STREAM),
     row("stream, max_tokens", "stream", say("Расскажи о Байкале", max_tokens=20), body=STREAM_CUT, source="expected"),
@@ -237,6 +381,50 @@ ROWS = [
     row("file", "get_file", FILE_ID, body=FILE, source="documented"),
     row("content", "get_image", FILE_ID, body="\x00\xff", source="documented"),
     row("delete", "delete_file", FILE_ID, body=DELETED, source="documented"),
+    row("balance", "get_balance", body=BALANCE, source="documented"),
+    row("convert", "openapi_function_convert", json.dumps(OPENAPI), body=FUNCTIONS, source="documented"),
+    row("v2", "chat.create", "Count from 1 to 3", body=REPLY2),
+    row("v2 dialogue", "chat.create", say("Меня зовут Анна", "Очень приятно!", "Как меня зовут?"), body=REPLY2),
+    row("v2 settings", "chat.create", EVERYTHING2, body=REPLY2),
+    row("v2 schema", "chat.create", say("Ответь: ok, 3", response_format=JSON_SCHEMA), body=REPLY2.replace(
+        "Hi.", r"{\"answer\":\"ok\",\"n\":3}")),
+    row("v2 regex", "chat.create", say("Номер?", response_format={"type": "regex", "regex": r"[A-Z]{3}-\d{4}"}),
+        body=REPLY2.replace("Hi.", "TKT-2023")),
+    row("v2 function call", "chat.create", ASKING2, body=CALL2),
+    row("v2 forced call", "chat.create", dict(ASKING2, tool_config={"mode": "forced", "function_name": "getWeather"}),
+        body=CALL2),
+    row("v2 function result", "chat.create", dict(ASKING2, messages=ASKING2["messages"] + ANSWERED2, model="GigaChat"),
+        body=REPLY2),
+    row("v2 picture", "chat.create", say("Нарисуй кота", tools=["image_generate"]), body=DRAWN2, source="documented"),
+    row("v2 search", "chat.create", SEARCHING2, body=FOUND2.replace("3-Ultra:32.3.18.5", "3-Lightning")),
+    row("v2 page", "chat.create", say("Что на https://docs.python.org/ ?", tools=[{"url_content_extraction": {}}]),
+        body=STATED2),
+    row("v2 file", "chat.create", say({"role": "user", "content": [{"text": "О чём?"}, {"files": [{"id": FILE_ID}]}]}),
+        body=REPLY2, source="expected"),
+    row("v2 stream", "chat.stream", "Расскажи о Байкале", body=STREAM2),
+    row("v2 stream, search", "chat.stream", SEARCHING2, body=FOUND_STREAM2),
+    row("v2 stream, function call", "chat.stream", ASKING2, body=CALL_STREAM2, source="expected"),
+    row("assistants", "assistants.get", ASSISTANT_ID, body=ASSISTANTS, source="expected"),
+    row("new assistant", "assistants.create", "GigaChat", *LONELY, body=NEW_ASSISTANT, source="expected"),
+    row("changed assistant", "assistants.update", ASSISTANT_ID, "lonely", body=ASSISTANT, source="expected"),
+    row("no assistant", "assistants.delete", ASSISTANT_ID, body=NO_ASSISTANT, source="expected"),
+    row("threads", "threads.list", [ASSISTED], 2, body=THREADS.replace('"created', '"assistant_id":"1","created', 1),
+        source="expected"),
+    row("new thread", "threads.create_thread", body=THREAD, source="expected"),
+    row("some threads", "threads.retrieve", [THREAD_ID, THREAD_ID], body=THREADS, source="expected"),
+    row("no thread", "threads.delete", THREAD_ID, body="", source="expected"),
+    row("messages", "threads.get_messages", RUN_ID, body=MESSAGES, source="expected"),
+    row("new message", "threads.add_message", THREAD_ID, "Сиамский?", body=ADDED, source="expected"),
+    row("new messages", "threads.add_messages", None, ["Чей кот?", "Сиамский?"], body=ADDED, source="expected"),
+    row("run", "threads.run", THREAD_ID, body=RUN, source="expected"),
+    row("run of an assistant", "threads.run", THREAD_ID, ASSISTANT_ID, body=RUN, source="expected"),
+    row("result of a run", "threads.get_run", RUN_ID, body=LOOK, source="expected"),
+    row("question", "threads.run_messages", ["Кто ты?"], None, None, "GigaChat-Pro", body=DONE_RUN, source="expected"),
+    row("question again", "threads.rerun_messages", RUN_ID, body=DONE_RUN, source="expected"),
+    row("stream of a run", "threads.run_stream", THREAD_ID, body=STREAM_RUN, source="expected"),
+    row("stream of a question", "threads.run_messages_stream", ["2 + 2"], THREAD_ID, body=STREAM_RUN,
+        source="expected"),
+    row("stream again", "threads.rerun_messages_stream", THREAD_ID, body=STREAM_RUN, source="expected"),
 ]
 
 
@@ -304,6 +492,69 @@ def test_an_answer_of_a_schema_is_read_into_a_model(official, kind):
     assert isinstance(plan, Plan) and plan.title and completion.choices[0].finish_reason == "stop"
     with pytest.raises(LengthFinishReasonError):
         official.ask(kind, "chat_parse", say("Как испечь хлеб?", max_tokens=3), response_format=Plan)
+
+
+@KINDS
+def test_an_answer_of_the_second_version_is_read_into_a_model(official, kind):
+    from gigachat.exceptions import LengthFinishReasonError
+    from pydantic import BaseModel
+
+    class Plan(BaseModel):
+        title: str
+        hours: int
+
+    completion, plan = official.ask(kind, "chat.parse", "Как испечь хлеб?", response_format=Plan)
+    assert isinstance(plan, Plan) and plan.title and completion.finish_reason == "stop"
+    with pytest.raises(LengthFinishReasonError):
+        official.ask(kind, "chat.parse", say("Как испечь хлеб?", model_options={"max_tokens": 3}), response_format=Plan)
+
+
+@KINDS
+@pytest.mark.parametrize(("method", "payload"), [
+    pytest.param("chat", say("Нарисуй розового кота", function_call="auto"), id="v1"),
+    pytest.param("chat.create", say("Нарисуй розового кота", tools=["image_generate"]), id="v2")])
+def test_a_picture_is_drawn_and_fetched(official, kind, method, payload):
+    answer = official.ask(kind, method, payload)
+    if method == "chat":
+        found = re.match(r'<img src="([0-9a-f-]{36})" fuse="true"/> вот', answer.choices[0].message.content).group(1)
+    else:
+        found = answer.messages[0].content[0].files[0].id_
+    data = base64.b64decode(official.ask(kind, "get_image", found).content)
+    assert data[:3] == b"\xff\xd8\xff" and data[-2:] == b"\xff\xd9" and len(data) > 300
+    assert official.ask(kind, "get_file", found).bytes_ == len(data)
+
+
+@KINDS
+def test_a_text_is_judged_for_who_pays_for_what_he_uses(kind):
+    pytest.importorskip("gigachat")
+    settings = {"scope": "GIGACHAT_API_CORP", "verify_ssl_certs": False}
+    text = "Коротко и ясно. " * 5 + "Тут же написано так длинно и складно, что это могла сочинить только машина."
+    with Emulator(scope=settings["scope"]) as emulator, contextlib.closing(Official(emulator, **settings)) as official:
+        ours = official.ask(kind, "check_ai", text, "GigaCheckDetection")
+        official.serve("check_ai", AI_CHECK)
+        assert form(ours) == form(official.ask(kind, "check_ai", text, "GigaCheckDetection"))
+        assert (ours.category, ours.characters, len(ours.ai_intervals)) == ("mixed", len(text), 1)
+        refuses(official, kind, "get_balance", error="ForbiddenError", status=403,
+                body='{"status":403,"message":"Permission denied"}')
+
+
+@KINDS
+def test_a_thread_goes_on_and_its_stream_adds_up(official, kind):
+    first = official.ask(kind, "threads.run_messages", ["Меня зовут Анна"], model="GigaChat-Pro")
+    chunks = official.ask(kind, "threads.run_messages_stream", ["Как меня зовут?"], first.thread_id)
+    assert "".join(chunk.choices[0].delta.content for chunk in chunks) == "Вас зовут Анна."
+    listed = official.ask(kind, "threads.get_messages", first.thread_id)
+    assert [m.role for m in listed.messages] == ["user", "assistant"] * 2
+    assert listed.messages[-1].message_id == chunks[0].message_id != first.message_id
+    again = official.ask(kind, "threads.rerun_messages", first.thread_id)
+    assert again.message.content != "Вас зовут Анна." and again.thread_id == first.thread_id
+    assert len(official.ask(kind, "threads.get_messages", first.thread_id, 3).messages) == 3
+    usage = again.usage
+    streamed = official.ask(kind, "threads.rerun_messages_stream", first.thread_id)
+    assert sum(chunk.usage.prompt_tokens for chunk in streamed) == usage.prompt_tokens
+    assert all(c.usage.total_tokens == c.usage.prompt_tokens + c.usage.completion_tokens for c in streamed)
+    assert official.ask(kind, "threads.delete", first.thread_id) is True
+    refuses(official, kind, "threads.get_run", first.thread_id, error="NotFoundError", status=404)
 
 
 @KINDS
@@ -426,7 +677,27 @@ ERRORS = [
     error_row("attachment", *INVALID, None, "chat", say(
         {"role": "user", "content": "а", "attachments": [str(uuid.UUID(int=7, version=4))]})),
     error_row("no such file", "NotFoundError", 404, None, "get_file", str(uuid.UUID(int=7, version=4))),
-    error_row("not served", "ForbiddenError", 403, None, "get_balance"),
+    error_row("text to judge", "ForbiddenError", 403, "Permission denied", "check_ai", "а", "GigaCheckDetection"),
+    error_row("v2 model", *NO_MODEL, "chat.create", say("а", model="Nope")),
+    error_row("v2 model of a stream", *NO_MODEL, "chat.stream", say("а", model="Nope")),
+    error_row("v2 tool", "NotFoundError", 404, "Unknown tool nope", "chat.create", say("а", tools=[{"nope": {}}])),
+    error_row("v2 interpreter", *INVALID, "Tool code_interpreter is unavailable", "chat.create",
+              say("а", tools=["code_interpreter"])),
+    error_row("v2 type", "BadRequestError", 400, 'Unknown type "json_object" in response_format', "chat.create",
+              say("а", response_format={"type": "json_object"})),
+    error_row("v2 schema", "BadRequestError", 400, "Empty schema with json format type is not supported", "chat.stream",
+              say("а", response_format={"type": "json_schema"})),
+    error_row("v2 call without a result", *INVALID, NO_RESULT, "chat.create", dict(
+        ASKING2, messages=ASKING2["messages"] + ANSWERED2[:1])),
+    error_row("v2 result without a call", *INVALID, NO_CALL, "chat.create", dict(
+        ASKING2, messages=ASKING2["messages"] + ANSWERED2[1:])),
+    error_row("v2 result that is no JSON", "BadRequestError", 400,
+              "invalid function result for function getWeather json string тепло, error: JSON parse error…",
+              "chat.create", dict(ASKING2, messages=ASKING2["messages"] + ANSWERED2[:1] + [
+                  {"role": "tool", "content": [{"function_result": {"name": "getWeather", "result": "тепло"}}]}])),
+    error_row("no such assistant", "NotFoundError", 404, None, "assistants.get", "x"),
+    error_row("no such thread", "NotFoundError", 404, None, "threads.get_messages", "x"),
+    error_row("no such thread to run", "NotFoundError", 404, None, "threads.run_stream", "x"),
 ]
 
 

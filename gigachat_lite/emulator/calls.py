@@ -8,7 +8,7 @@ import math
 import re
 from typing import Any, Callable, Iterable, Pattern
 
-from .words import mapping, text_of
+from .words import listing, mapping, text_of
 
 # ---- Words, and which of them mean the same
 
@@ -43,10 +43,10 @@ _SAME = {
     _stem(word): _stem(words[0]) for words in map(str.split, _MEANINGS.replace("ё", "е").split(",")) for word in words}
 
 
-def _stems(text: str) -> dict[str, None]:
+def find_stems(text: str) -> dict[str, None]:
     """Return what the words of a text have in common with other forms and languages, in their order.
 
-    >>> list(_stems("getWeather: прогноз для города, 10 days"))
+    >>> list(find_stems("getWeather: прогноз для города, 10 days"))
     ['погод', 'город', '10', 'ден']
     """
     words = re.findall(r"[^\W_]+", _split(text[:5000]).lower().replace("ё", "е"))
@@ -73,7 +73,7 @@ def call_function(
     """
     last = messages[-1].get("role") if messages else None
     forced = mapping(function_call)
-    described = [f for f in _listing(functions) if isinstance(f, dict) and isinstance(f.get("parameters"), dict)]
+    described = [f for f in listing(functions) if isinstance(f, dict) and isinstance(f.get("parameters"), dict)]
     if forced:
         described = [f for f in described if f.get("name") == forced.get("name")]
     if not described or last == "function" or not (forced or (last == "user" and function_call != "none")):
@@ -86,10 +86,6 @@ def call_function(
     return str(chosen.get("name")), _fill_arguments(chosen, question, mapping(forced.get("partial_arguments")))
 
 
-def _listing(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
 def _fit(function: dict[str, Any], words: Iterable[str]) -> float:
     """Return how well a function fits the words of a question; from 2 on it is worth a call.
 
@@ -99,15 +95,15 @@ def _fit(function: dict[str, Any], words: Iterable[str]) -> float:
     about = " ".join(f"{name} {mapping(parameters[name]).get('description')}" for name in list(parameters)[:50])
     telling = {word for word in words if len(word) > 2 and not word.isdigit()}
     texts = ((3, function.get("name")), (2, function.get("description")), (1, about))
-    score = sum(weight * len(telling & _stems(str(text or "")).keys()) for weight, text in texts)
+    score = sum(weight * len(telling & find_stems(str(text or "")).keys()) for weight, text in texts)
     return score + 4 * _nearest_example(function, words)[0]
 
 
 def _nearest_example(function: dict[str, Any], words: Iterable[str]) -> tuple[float, dict[str, Any]]:
     """Return which share of the words of a question and of the nearest example are the same, and its arguments."""
     asked, best = set(words), (0.0, {})  # type: set[str], tuple[float, dict[str, Any]]
-    for example in map(mapping, _listing(function.get("few_shot_examples"))[:50]):
-        request = _stems(str(example.get("request"))).keys()
+    for example in map(mapping, listing(function.get("few_shot_examples"))[:50]):
+        request = find_stems(str(example.get("request"))).keys()
         share = len(request & asked) / max(len(request), len(asked), 1)
         best = (share, mapping(example.get("params"))) if share > best[0] else best
     return best
@@ -156,20 +152,20 @@ class _Hints:
 
     def __init__(self, question: str, root: Any = None) -> None:
         self.question, self.root, self.left = question, root, 1000
-        self.words = {stem: place for place, stem in enumerate(_stems(question))}
+        self.words = {stem: place for place, stem in enumerate(find_stems(question))}
         self.used: set[str] = set()
         values = {**{word: number for number, word in enumerate(_NUMERALS)}, **_GROUPS}
         self.rest = re.sub(r"\b(%s)\b" % "|".join(values), lambda found: str(values[found[0]]), question)
 
     def take(self, pattern: Pattern[str], label: str, accepts: Callable[[Any], bool]) -> Any:
         """Take out what matches, with its cue among the words about a parameter if possible, and is accepted."""
-        found, about = [], _stems(label).keys()
+        found, about = [], find_stems(label).keys()
         for match in itertools.islice(pattern.finditer(self.rest), 20):
             groups = match.groupdict()
             cue = groups.get("cue") or ""
             value = _read(pattern, cue, groups["value"] or groups.get("rest") or "")
             if accepts(value):
-                found.append((not _stems(cue).keys() & about, match.span(), value))
+                found.append((not find_stems(cue).keys() & about, match.span(), value))
         if not found:
             return _MISSING
         _, (start, end), value = min(found, key=lambda find: find[:2])
@@ -233,15 +229,15 @@ def _fill_arguments(function: dict[str, Any], question: str, partial: dict[str, 
 
 
 def _required(schema: dict[str, Any]) -> list[str]:
-    return [name for name in _listing(schema.get("required")) if isinstance(name, str)]
+    return [name for name in listing(schema.get("required")) if isinstance(name, str)]
 
 
 def _resolve(schema: Any, hints: _Hints, depth: int = 0) -> dict[str, Any]:
     """Return a schema with its reference followed, all of `allOf` and the first variant that is not null in it."""
     schema, hints.left = mapping(schema), hints.left - 1
-    parts = _listing(schema.get("allOf"))[:9]
+    parts = listing(schema.get("allOf"))[:9]
     for key in ("anyOf", "oneOf"):
-        parts += [part for part in _listing(schema.get(key)) if mapping(part).get("type") != "null"][:1]
+        parts += [part for part in listing(schema.get(key)) if mapping(part).get("type") != "null"][:1]
     if isinstance(schema.get("$ref"), str):
         target = hints.root
         for key in schema["$ref"].split("/")[1:9]:
@@ -259,7 +255,7 @@ def _resolve(schema: Any, hints: _Hints, depth: int = 0) -> dict[str, Any]:
 def _type_of(schema: dict[str, Any]) -> str:
     """Return the first type of a schema, null last, or what its other keys tell."""
     kinds = schema.get("type")
-    known = [kind for kind in _listing(kinds) or [kinds] if isinstance(kind, str) and kind in _BLANK]
+    known = [kind for kind in listing(kinds) or [kinds] if isinstance(kind, str) and kind in _BLANK]
     told = "object" if "properties" in schema else "array" if "items" in schema else "string"
     return min(known or [told], key="null".__eq__)
 
@@ -270,15 +266,15 @@ def _fill(schema: Any, label: str, hints: _Hints, needed: bool = True, given: An
     kind, label = _type_of(schema), f"{_split(label)}\n{str(schema.get('description') or '')[:2000]}"
     if hints.left <= 0 or depth > 30:
         return _BLANK[kind]() if needed else _MISSING
-    options = [schema["const"]] if "const" in schema else _listing(schema.get("enum"))
+    options = [schema["const"]] if "const" in schema else listing(schema.get("enum"))
     if not options and kind == "object":
         return _fill_object(schema, hints, mapping(given), needed, depth)
     if not options and kind == "array":
-        return _fill_array(schema, label, hints, needed, _listing(given), depth)
+        return _fill_array(schema, label, hints, needed, listing(given), depth)
     value = _choose(options, hints) if options else _find(schema, kind, label, hints)
     if value is not _MISSING or not needed:
         return value
-    known = [given, schema.get("default"), *_listing(schema.get("examples"))[:9]]
+    known = [given, schema.get("default"), *listing(schema.get("examples"))[:9]]
     known = [v for v in known if (v in options if options else _accepts(schema, kind, v))] + options
     return known[0] if known else _make(schema, kind, label, hints)
 
@@ -322,23 +318,23 @@ def _choose(options: list[Any], hints: _Hints) -> Any:
     """Return the option that a question names first."""
     named: list[tuple[int, int]] = []
     for index, option in enumerate(options[:50]):
-        stems = _stems(str(option)).keys() if isinstance(option, (str, int, float)) else set()
+        stems = find_stems(str(option)).keys() if isinstance(option, (str, int, float)) else set()
         if stems and stems <= hints.words.keys() - hints.used:
             named.append((min(hints.words[stem] for stem in stems), index))
     if not named:
         return _MISSING
     option = options[min(named)[1]]
-    hints.used.update(_stems(str(option)))
+    hints.used.update(find_stems(str(option)))
     return option
 
 
 def _find(schema: dict[str, Any], kind: str, label: str, hints: _Hints) -> Any:
     """Return what a question holds for a parameter that is no collection."""
     if kind == "boolean":
-        shared = {word for word in hints.words.keys() & _stems(label).keys() if len(word) > 2} - hints.used
+        shared = {word for word in hints.words.keys() & find_stems(label).keys() if len(word) > 2} - hints.used
         hints.used |= shared
         denied = re.findall(r"\b(?:без|не|no|not|without) (?:для |в |a |the )?(\w{1,40})", hints.question.lower())
-        return not any(_stems(word).keys() & shared for word in denied) if shared else _MISSING
+        return not any(find_stems(word).keys() & shared for word in denied) if shared else _MISSING
     patterns = [_NUMBER] if kind in ("integer", "number") else _purpose(schema, label)[0] if kind == "string" else []
     for pattern in patterns:
         value = hints.take(pattern, label, lambda value: _accepts(schema, kind, value))

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 from .rules import invalid, quote
 from .wire import MAX_HEAD, Request, refuse
+from .words import count_tokens
 
 # The types that are documented, odd ones too, for each kind: these alone, though other names for some are usual.
 TYPES = {
@@ -24,6 +25,9 @@ TYPES = {
 }
 LIMITS = {"text": 40 << 20, "image": 15 << 20, "audio": 35 << 20}  # bytes
 PURPOSES = ("general", "assistant")
+MAX_CONTEXT = 128 << 10  # tokens of all texts
+MAX_IMAGES, MAX_MEDIA = 10, 80 << 20  # in one request: their number, and bytes of images and audio together
+IMAGE_TOKENS = 1000  # that an image or a recording counts for; how the service counts is not known
 MAX_PARTS = 1000  # of a form, or lines in it that look like its boundary
 
 _PARAMETER = re.compile(r';\s*([\w*-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]*))')
@@ -52,7 +56,13 @@ class Files:
     def __init__(self) -> None:
         """Begin empty."""
         self._files: dict[str, _File] = {}
+        self._tokens: dict[str, int] = {}
         self._lock = threading.Lock()
+
+    def clear(self) -> None:
+        """Forget them all."""
+        with self._lock:
+            self._files, self._tokens = {}, {}
 
     def __contains__(self, file_id: object) -> bool:
         return file_id in self._files
@@ -76,14 +86,73 @@ class Files:
         kind = find_kind(file.content_type)
         if len(file.content) > LIMITS[kind]:
             raise refuse(413, "Payload too large")
+        owner = request.headers.get("x-client-id")
+        return self.store(owner, file.filename, file.content, file.content_type, purpose or PURPOSES[0])
+
+    def store(
+        self, owner: str | None, filename: str, content: bytes, content_type: str, purpose: str,
+    ) -> dict[str, Any]:
+        """Store a file of anybody's, as those that the service makes itself; return its description."""
+        kind = next((kind for kind, types in TYPES.items() if content_type in types), None)
         facts: dict[str, Any] = {
-            "id": str(uuid.uuid4()), "object": "file", "bytes": len(file.content), "created_at": int(time.time()),
-            "filename": file.filename, "purpose": purpose or PURPOSES[0], "access_policy": "private",
-            "modalities": [kind]}
+            "id": str(uuid.uuid4()), "object": "file", "bytes": len(content), "created_at": int(time.time()),
+            "filename": filename, "purpose": purpose, "access_policy": "private",
+            "modalities": None if kind is None else [kind]}
         with self._lock:
-            owner = request.headers.get("x-client-id")
-            self._files[facts["id"]] = _File(owner, facts, file.content, file.content_type)
+            self._files[facts["id"]] = _File(owner, facts, content, content_type)
         return dict(facts)
+
+    def peek(self, file_id: object) -> dict[str, Any] | None:
+        """Describe a file whoever asks, None where there is none."""
+        file = self._files.get(file_id) if isinstance(file_id, str) else None
+        return None if file is None else file.facts
+
+    def text(self, file_id: str) -> str:
+        """Return the text of a file that is plain text, nothing of any other."""
+        file = self._files.get(file_id)
+        if file is None or file.content_type != "text/plain":
+            return ""
+        try:
+            return file.content.decode("utf-8-sig")
+        except ValueError:
+            return file.content.decode("cp1251", "replace")
+
+    def count_tokens(self, file_id: str) -> int:
+        """Return how many tokens a file takes in a dialogue; a document that the emulator cannot read is guessed."""
+        file = self._files.get(file_id)
+        if file is None:
+            return 0
+        if file.facts["modalities"] != ["text"]:
+            return IMAGE_TOKENS
+        if file_id not in self._tokens:
+            text = self.text(file_id)
+            long = len(text) > 8 * MAX_CONTEXT  # too long for every model, and to be counted in no time
+            self._tokens[file_id] = len(text) // 7 if long else count_tokens(text) or min(len(file.content) >> 6, 9999)
+        return self._tokens[file_id]
+
+    def check_attached(self, groups: list[list[str]], client_id: str | None, model: str) -> None:
+        """Refuse files that the messages of a dialogue may not have; of texts only the first of a message is read.
+
+        The words for too many images are not known.
+        """
+        images = media = tokens = 0
+        for index, ids in enumerate(groups):
+            files = [self.get(file_id, client_id) for file_id in ids]
+            kinds = [(facts["modalities"] or [""])[0] for facts in files]
+            if kinds.count("image") > 1:
+                raise invalid(f"messages[{index}] must not have more than one image")
+            images += kinds.count("image")
+            media += sum(facts["bytes"] for facts, kind in zip(files, kinds) if kind != "text")
+            tokens += self.count_tokens(ids[kinds.index("text")]) if "text" in kinds else 0
+        if images and not re.search("Pro|Max|GigaChat-3", model):
+            raise refuse(422, "Model does not support image processing")
+        if images > MAX_IMAGES:
+            raise invalid(f"messages must not have more than {MAX_IMAGES} images")
+        if media >= MAX_MEDIA:
+            raise refuse(413, "Payload too large")
+        if tokens > MAX_CONTEXT:
+            raise refuse(422, "Unprocessable Entity")
+
 
     def list(self, client_id: str | None) -> dict[str, Any]:
         """Describe the files of one client."""
@@ -106,6 +175,7 @@ class Files:
         with self._lock:
             self._find(file_id, client_id)
             del self._files[file_id]
+            self._tokens.pop(file_id, None)
         return {"id": file_id, "deleted": True, "access_policy": "private"}
 
     def _find(self, file_id: str, client_id: str | None) -> _File:

@@ -26,12 +26,13 @@ MODELS = {  # as recorded, in its order
     "aicheck": ("GigaCheckClassification", "GigaCheckDetection"),
     "embedder": ("Embeddings", "Embeddings-2", "EmbeddingsGigaR", "GigaEmbeddings-3B-2025-09"),
 }
+UNLISTED = ("GigaChat-3-Ultra", "GigaChat-3-Pro", "GigaChat-3-Lightning", "GigaChat-2-Reasoning")  # of a later time
 BUILT_IN = ("text2image", "get_file_content", "text2model3d")  # functions that run on the server
 MAX_DEPTH = 200  # brackets within brackets; more would end in a RecursionError somewhere
 MAX_QUOTE = 100  # characters of what somebody sent, in an error
 
 UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.IGNORECASE)
-_FUNCTION_NAME = re.compile(r"[A-Za-z_.-][A-Za-z0-9_.-]*")
+FUNCTION_NAME = re.compile(r"[A-Za-z_.-][A-Za-z0-9_.-]*")
 
 
 # ---- Refusals
@@ -138,25 +139,28 @@ _TEXT, _FLAG, _OBJECT = of(str), of(bool), of(dict)
 _FORMATS = {
     "text": record({"type": _TEXT}),
     "json_schema": record({"type": _TEXT, "schema": _OBJECT, "strict": _FLAG}),
+    "regex": record({"type": _TEXT, "regex": _TEXT}, "regex"),
 }
 
 
-def _check_format(value: Any, where: str) -> None:
-    """Check a `response_format`, whose errors have been seen in the second version of the API alone."""
-    check_shape(type(value) is dict)
-    kind = "" if value.get("type") is None else value["type"]
-    check_shape(type(kind) is str)
-    if kind not in _FORMATS:
-        raise refuse(400, f'Unknown type "{quote(kind)}" in response_format')
-    _FORMATS[kind](value, where)
-    if kind == "json_schema" and not value.get("schema"):
-        raise refuse(400, "Empty schema with json format type is not supported")
+def response_format(*kinds: str) -> Check:
+    """Take a `response_format` of these kinds; its errors have been seen in the second version of the API alone."""
+    def check(value: Any, where: str) -> None:
+        check_shape(type(value) is dict)
+        kind = "" if value.get("type") is None else value["type"]
+        check_shape(type(kind) is str)
+        if kind not in kinds:
+            raise refuse(400, f'Unknown type "{quote(kind)}" in response_format')
+        _FORMATS[kind](value, where)
+        if kind == "json_schema" and not value.get("schema"):
+            raise refuse(400, "Empty schema with json format type is not supported")
+    return check
 
 
 # ---- Tables: the fields of the API, with those that only its SDKs know
 
 
-_MESSAGE = {
+MESSAGE = {
     "role": one_of("system", "user", "assistant", "function", "search_result"),  # function_in_progress: answers only
     "content": _TEXT,
     "attachments": each(_TEXT),
@@ -169,7 +173,7 @@ _MESSAGE = {
     "created": of(int),
     "id": anything,
 }
-_FUNCTION = {
+FUNCTION = {
     "name": _TEXT,
     "description": _TEXT,
     "parameters": _OBJECT,
@@ -183,9 +187,9 @@ _STORAGE = {
     "thread_id": _TEXT,
     "metadata": _OBJECT,
 }
-_CHAT = {
+CHAT = {
     "model": anything,  # `find_model` has the words for what is none
-    "messages": each(record(_MESSAGE, "role")),
+    "messages": each(record(MESSAGE, "role")),
     "temperature": in_range("(0, +inf)", int, float),
     "top_p": in_range("[0, 1]", int, float),
     "n": in_range("[1, 4]", int),
@@ -195,9 +199,9 @@ _CHAT = {
     "update_interval": in_range("[0, +inf)", int, float),
     "function_call": by_type({
         str: one_of("none", "auto"), dict: record({"name": _TEXT, "partial_arguments": _OBJECT}, "name")}),
-    "functions": each(record(_FUNCTION, "name")),
+    "functions": each(record(FUNCTION, "name")),
     "function_ranker": record({"enabled": _FLAG, "top_n": in_range("(0, +inf)", int)}),
-    "response_format": _check_format,
+    "response_format": response_format("text", "json_schema"),
     "reasoning_effort": one_of("low", "medium", "high"),
     "profanity_check": _FLAG,
     "flags": each(_TEXT),
@@ -207,15 +211,15 @@ _CHAT = {
 }
 _LENIENT_CHAT = {  # what the emulator itself reads
     "messages": each(record({"role": _TEXT, "content": _TEXT, "function_call": _OBJECT}, strict=False)),
-    "functions": each(record(_FUNCTION, "name", strict=False)),
+    "functions": each(record(FUNCTION, "name", strict=False)),
     "function_call": by_type({
         str: anything, dict: record({"name": _TEXT, "partial_arguments": _OBJECT}, strict=False)}),
     "response_format": record({"type": _TEXT, "schema": _OBJECT}, strict=False),
-    **{name: _CHAT[name] for name in ("n", "max_tokens", "update_interval")},
+    **{name: CHAT[name] for name in ("n", "max_tokens", "update_interval")},
 }
 _INPUT = {"model": anything, "input": by_type({str: anything, list: each(_TEXT)})}
 
-_CHECK_CHAT = {True: record(_CHAT), False: record(_LENIENT_CHAT, strict=False)}
+_CHECK_CHAT = {True: record(CHAT), False: record(_LENIENT_CHAT, strict=False)}
 _CHECK_INPUT = {strict: record(_INPUT, "input", strict=strict) for strict in (True, False)}
 
 
@@ -249,8 +253,8 @@ def check_tokens_count(body: dict[str, Any], strict: bool) -> None:
     find_model(body.get("model"))
 
 
-def check_history(messages: list[dict[str, Any]]) -> None:
-    """Refuse a dialogue whose messages do not follow one another as they must.
+def check_history(messages: list[dict[str, Any]], whole: bool = True) -> None:
+    """Refuse a dialogue whose messages do not follow one another as they must; one that is not whole may end anywhere.
 
     A call of a function and its result are neighbours. A state id may stand for a call that was left out, but need not
     have a result: the functions that run on the server give one, too.
@@ -267,7 +271,7 @@ def check_history(messages: list[dict[str, Any]]) -> None:
         _check_message(message, where)
         called = message.get("function_call") is not None
         answerable = called or (role == "assistant" and message.get("functions_state_id") is not None)
-    if called:
+    if called and whole:
         raise invalid("every assistant function call must have a result in history")
 
 
@@ -289,7 +293,7 @@ def _check_message(message: dict[str, Any], where: str) -> None:
 def check_functions(functions: list[dict[str, Any]], function_call: Any) -> None:
     """Refuse descriptions of functions that the service does not take, and a call of what is not described."""
     names = [function["name"] for function in functions]
-    bad = [quote(name) for name in names if not _FUNCTION_NAME.fullmatch(name)]
+    bad = [quote(name) for name in names if not FUNCTION_NAME.fullmatch(name)]
     if bad:
         raise invalid(
             "Invalid function names. Only Latin letters (A-Z or a-z), underscore (_), hyphen (-), dot (.) and digits "
@@ -351,6 +355,11 @@ def _read_float(text: str) -> float:
 _DECODER = json.JSONDecoder(parse_float=_read_float, parse_constant=_refuse_constant)
 
 
+def is_json(text: str) -> bool:
+    """Tell whether a text is JSON."""
+    return _decode(text) is not _NOT_JSON
+
+
 def _decode(text: str) -> Any:
     """Return what a text means as JSON, or `_NOT_JSON`."""
     try:
@@ -360,14 +369,19 @@ def _decode(text: str) -> Any:
 
 
 def read_object(request: Request) -> Any:
-    """Return the body as a JSON object, in which every number is finite and nothing is nested too deeply."""
+    """Return the body as a JSON object."""
+    return parse_object(request.raw)
+
+
+def parse_object(raw: bytes) -> Any:
+    """Return a JSON object, in which every number is finite and nothing is nested too deeply."""
     try:
-        text = request.raw.decode("utf-8")
+        text = raw.decode("utf-8")
     except ValueError:
         text = ""
     body = _decode(text)
     check_shape(isinstance(body, dict))
-    check_shape(request.raw.count(b"{") + request.raw.count(b"[") <= MAX_DEPTH or not _is_deep(body))
+    check_shape(raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH or not _is_deep(body))
     return body
 
 
@@ -402,7 +416,7 @@ def check_oauth(request: Request, seen: set[str], strict: bool) -> None:
 def find_model(name: Any, *types: str) -> dict[str, str]:
     """Return the description of a model that is of one of the types, of any where none is given."""
     for kind in types or MODELS:
-        if name in MODELS[kind]:
+        if name in MODELS[kind] or (kind == "chat" and name in UNLISTED):
             return {"id": name, "object": "model", "owned_by": "salutedevices", "type": kind}
     raise refuse(404, "No such model")
 

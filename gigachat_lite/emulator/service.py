@@ -8,12 +8,14 @@ import os
 import re
 import threading
 import time
-import uuid
 from typing import Any, Callable
 from urllib.parse import unquote
 
-from .calls import call_function, compose_json
+from .batches import Batches
+from .chat import Completion, complete, list_attachments, render_completion, render_events
+from .checks import Checks
 from .files import Files
+from .primary import Primary
 from .rules import (
     MODELS,
     SCOPES,
@@ -26,10 +28,10 @@ from .rules import (
     read_login,
     read_object,
 )
+from .threads import Assistants, Threads
 from .wire import REASONS, Answer, Refused, Request, dumps, refuse, refuse_page
-from .words import compose, count_tokens, cut_tokens, embed, pieces, vary
+from .words import count_tokens, embed
 
-VERSIONS = {"GigaChat-2-Max": "2.0.30.01"}  # the other chat models answer as 2.0.28.2
 # Fixed, so that a .env written once goes on working with every later emulator; worth nothing anywhere else.
 CLIENT_ID, CLIENT_SECRET = "e0000000-0000-4000-8000-000000000001", "e0000000-0000-4000-8000-000000000002"
 PACE = 0.05  # seconds that a part of an answer would take, for `update_interval` where there is no `chunk_delay`
@@ -54,25 +56,32 @@ class Service:
             raise ValueError("max_connections is a whole number, at least 1")
         self.scope, self.strict = scope, strict
         self.token_lifetime, self.chunk_delay = token_lifetime, chunk_delay
-        self.files = Files()
+        self.files, self.batches = Files(), Batches(self)
+        self.assistants, self.threads = Assistants(self), Threads(self)
         self._tokens: dict[str, float] = {}
         self._rquids: set[str] = set()
         self._generations = threading.Semaphore(max_connections or (1 if scope == SCOPES[0] else 10))
         self._lock = threading.Lock()
         self._failures: list[BaseException] = []
-        self._routes: list[tuple[str, str, Callable[..., Answer]]] = [
-            ("POST", "token", self._log_in),
-            ("GET", "models", self._list_models),
-            ("GET", "models/(.+)", self._get_model),
-            ("POST", "chat/completions", self._chat),
-            ("POST", "embeddings", self._embeddings),
-            ("POST", "tokens/count", self._tokens_count),
-            ("POST", "files", self._upload),
-            ("GET", "files", self._list_files),
-            ("GET", "files/([^/]+)", self._get_file),
-            ("GET", "files/([^/]+)/content", self._get_content),
-            ("POST", "files/([^/]+)/delete", self._delete_file),
-        ]
+        rooms = (Checks(self), self.batches, self.assistants, self.threads)
+        self._routes: dict[str, list[tuple[str, str, Callable[..., Answer]]]] = {
+            "v1": [
+                ("POST", "token", self._log_in),
+                ("GET", "models", self._list_models),
+                ("GET", "models/(.+)", self._get_model),
+                ("POST", "chat/completions", self._chat),
+                ("POST", "embeddings", self._embeddings),
+                ("POST", "tokens/count", self._tokens_count),
+                ("POST", "files", self._upload),
+                ("GET", "files", self._list_files),
+                ("GET", "files/([^/]+)", self._get_file),
+                ("GET", "files/([^/]+)/content", self._get_content),
+                ("POST", "files/([^/]+)/delete", self._delete_file),
+                *(route for room in rooms for route in room.routes),
+            ],
+            "v2": Primary(self).routes,
+            "oauth": [("POST", "oauth", self._oauth)],
+        }
 
     def respond(self, request: Request) -> Answer:
         """Return what the service would say, whatever was asked."""
@@ -90,10 +99,11 @@ class Service:
             self._tokens = dict.fromkeys(self._tokens, float("-inf"))
 
     def _route(self, request: Request) -> Answer:
-        base = re.match(r"(/api)?/v1/", request.path)
-        name = "oauth" if request.path.endswith("/oauth") else request.path[base.end():] if base else ""
-        routes = [("POST", "oauth", self._oauth)] if name == "oauth" else self._routes
-        found = {method: (handler, match) for method, pattern, handler in routes
+        base = re.match(r"(?:/api)?/(v[12])/", request.path)
+        version, name = (base.group(1), request.path[base.end():]) if base else ("", "")
+        if request.path.endswith("/oauth"):
+            version, name = "oauth", "oauth"
+        found = {method: (handler, match) for method, pattern, handler in self._routes.get(version, [])
                  for match in [re.fullmatch(pattern, name)] if match}
         if not found:  # the gateway does not let other paths through
             raise refuse_page(403)
@@ -167,17 +177,20 @@ class Service:
             {"object": "tokens", "tokens": count_tokens(text), "characters": len(text)} for text in _texts(body)]))
 
     def _embeddings(self, request: Request) -> Answer:
-        body = read_object(request)
+        return Answer(body=self.embed(read_object(request)), done=self.begin())
+
+    def embed(self, body: dict[str, Any]) -> bytes:
+        """Return the vectors of texts, as a body; the question for them is checked here, wherever it comes from."""
         check_embeddings(body, self.strict)
         items = ",".join(
             f'{{"object":"embedding","index":{index},"embedding":{embed(text)},'
             f'"usage":{{"prompt_tokens":{count_tokens(text) + 1}}}}}' for index, text in enumerate(_texts(body)))
         answer = f'{{"object":"list","data":[{items}],"model":"{body["model"]}"}}'
-        return Answer(body=answer.encode("ascii"), done=self._begin())
+        return answer.encode("ascii")
 
     # -- Chat
 
-    def _begin(self) -> Callable[[], None]:
+    def begin(self) -> Callable[[], None]:
         """Take one of the places for generations, or refuse; what is returned gives it back, once.
 
         This comes last, so that nothing can fail between it and the answer that carries it.
@@ -191,23 +204,28 @@ class Service:
                 held.pop().release()
         return done
 
+    def pace(self, interval: float | None) -> int:
+        """Return how many parts of an answer leave as one event, for an `update_interval` in seconds."""
+        return max(1, math.ceil(min((interval or 0) / (self.chunk_delay or PACE), 1e9)))
+
+    def stream(self, events: list[bytes], every: int) -> Answer:
+        """Return a stream, of events that hold so many parts each."""
+        return Answer(content_type="text/event-stream", events=events, pause=every * self.chunk_delay)
+
     def _chat(self, request: Request) -> Answer:
         body = read_object(request)
-        check_chat(body, self.files, self.strict)
-        for message in body["messages"] if self.strict else ():
-            for name in message.get("attachments") or ():
-                self.files.get(name, request.headers.get("x-client-id"))  # whose it is
-        choices, usage = _complete(body)
-        model = body["model"]
-        common = {
-            "created": int(time.time()), "model": f"{model}:{VERSIONS.get(model, '2.0.28.2')}",
-            "object": "chat.completion"}
+        completion = self.complete(body, request.headers.get("x-client-id"))
         if body.get("stream") is not True:
-            return Answer(body=dumps({"choices": choices, **common, "usage": usage}), done=self._begin())
-        every = max(1, math.ceil(min((body.get("update_interval") or 0) / (self.chunk_delay or PACE), 1e9)))
-        return Answer(
-            content_type="text/event-stream", events=_render_events(choices, every, common, usage),
-            pause=every * self.chunk_delay, done=self._begin())
+            return Answer(body=render_completion(body["model"], completion), done=self.begin())
+        every = self.pace(body.get("update_interval"))
+        return self.stream(render_events(body["model"], completion, every), every)._replace(done=self.begin())
+
+    def complete(self, body: dict[str, Any], owner: str | None) -> Completion:
+        """Answer a chat of the first version, which is checked here, wherever it comes from."""
+        check_chat(body, self.files, self.strict)
+        if self.strict:
+            self.files.check_attached(list_attachments(body["messages"]), owner, body["model"])
+        return complete(body, self.files, owner)
 
     # -- Files
 
@@ -229,47 +247,3 @@ class Service:
 
 def _texts(body: dict[str, Any]) -> list[str]:
     return [body["input"]] if isinstance(body["input"], str) else body["input"]
-
-
-def _complete(body: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, int]]:
-    """Return the choices of an answer, and what they cost."""
-    messages, functions = body["messages"], body.get("functions")
-    asked = 8 + sum(4 + count_tokens(message.get("content") or "") for message in messages)
-    asked += count_tokens(dumps(functions).decode("utf-8")) if functions else 0
-    call = call_function(messages, functions, body.get("function_call"))
-    wish = body.get("response_format") or {}
-    schema = wish.get("schema") if wish.get("type") == "json_schema" else None
-    choices, spent = [], 0
-    for index in range(body.get("n") or 1):
-        message: dict[str, Any]
-        if call is None:
-            text = vary(compose(messages), index) if schema is None else compose_json(messages, schema)
-            text, tokens, reason = cut_tokens(text, body.get("max_tokens"))
-            message = {"content": text, "role": "assistant"}
-        else:
-            tokens, reason = 1 + count_tokens(call[0]) + count_tokens(dumps(call[1]).decode("utf-8")), "function_call"
-            message = {
-                "content": "", "role": "assistant", "function_call": {"name": call[0], "arguments": call[1]},
-                "functions_state_id": str(uuid.uuid4())}
-        choices.append({"message": message, "index": index, "finish_reason": reason})
-        spent += tokens
-    return choices, {
-        "prompt_tokens": asked, "completion_tokens": spent, "total_tokens": asked + spent, "precached_prompt_tokens": 2}
-
-
-def _render_events(
-    choices: list[dict[str, Any]], every: int, common: dict[str, Any], usage: dict[str, Any]
-) -> list[bytes]:
-    """Return the events of a stream, a few words each: role in the first alone, reason and usage before `[DONE]`.
-
-    A function call comes whole, in one delta; nobody has recorded how the service sends it.
-    """
-    events: list[dict[str, Any]] = []
-    for choice in choices:
-        index, deltas = choice["index"], [{"content": text} for text in pieces(choice["message"]["content"], every)]
-        deltas[0] = {**choice["message"], **deltas[0]}
-        events += [{"choices": [{"delta": delta, "index": index}], **common} for delta in deltas]
-        last = {"delta": {"content": ""}, "index": index, "finish_reason": choice["finish_reason"]}
-        events.append({"choices": [last], **common})
-    events[-1].update(usage=usage)
-    return [b"data: %b\n\n" % data for data in [*map(dumps, events), b"[DONE]"]]

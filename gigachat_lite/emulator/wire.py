@@ -54,6 +54,7 @@ class Headers(Mapping[str, str]):
 class Request:
     """Hold one request: `path` still percent-encoded, `raw` the bytes of the body, `body` what they mean.
 
+    `pairs` is the query with what stands in it more than once, `query` has the last of each name.
     `connection` counts the connections of the emulator from 1, `time` is on the monotonic clock. Over TLS `sni` is
     the name that the client asked for and `client_cert` what `ssl` decoded of its certificate, else they are None.
     """
@@ -64,7 +65,8 @@ class Request:
     def __init__(self, method: str, target: str, version: str, headers: Headers, raw: bytes, connection: int) -> None:
         """Take a request apart; `target` may be in the absolute form that a client sends to a proxy."""
         self.path, _, query = re.sub(r"^\w+://[^/?]*", "", target).partition("?")
-        self.query: dict[str, str] = dict(parse_qsl(query, keep_blank_values=True)) if query else {}
+        self.pairs: list[tuple[str, str]] = parse_qsl(query, keep_blank_values=True) if query else []
+        self.query: dict[str, str] = dict(self.pairs)
         self.method, self.version, self.headers, self.raw = method, version, headers, raw
         self.connection, self.time = connection, time.monotonic()
 

@@ -81,6 +81,11 @@ def mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def listing(value: Any) -> list[Any]:
+    """Return a list, an empty one for what is none."""
+    return value if isinstance(value, list) else []
+
+
 def _calculate(question: str) -> str:
     """Answer a sum or a request to count, with nothing where the question is neither.
 

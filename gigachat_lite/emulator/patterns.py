@@ -1,0 +1,174 @@
+"""Texts that a regular expression matches, made without `re`, whose patterns may take for ever."""
+
+from __future__ import annotations
+
+import random
+import re
+import string
+from typing import Callable
+
+MAX_TEXT, MAX_REPEAT, MAX_DEPTH = 5000, 1000, 50
+_Make = Callable[[], str]
+_CLASSES = {"d": string.digits, "w": string.ascii_letters + string.digits + "_", "s": " "}
+_CLASSES.update({"D": string.ascii_letters, "W": "-", "S": string.ascii_letters + string.digits})
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "f": "\f", "v": "\v", "b": "", "B": "", "A": "", "Z": "", "z": ""}
+_ALL = string.ascii_letters + string.digits + string.punctuation + " "
+_GROUP = re.compile(
+    r"\?(?:P?<(?P<name>[^\W\d]\w*)>|P=(?P<same>\w+)\)|(?P<ahead><?[=!])|[aiLmsux]*(?:-[imsx]+)?(?P<end>[:)]))")
+_REPEAT = re.compile(r"(?:([*+?])|\{(\d{0,4})(,?)(\d{0,4})\})[?+]?")
+
+
+def compose_match(pattern: str, seed: str) -> str:
+    r"""Return a text that a pattern matches as a whole, another for another seed; ValueError where it is none.
+
+    What looks ahead or behind is left out of account.
+
+    >>> len(compose_match("[A-Z]{3}-[0-9]{4}", "")), compose_match(r"^(a{2}b)c{2}\1$", "")
+    (8, 'aabccaab')
+    """
+    if len(pattern) > MAX_TEXT:
+        raise ValueError("too long")
+    parser = _Parser(pattern, random.Random(seed))
+    make = parser.parse_alternatives(0)
+    if parser.left:
+        raise ValueError("a bracket too many")
+    return make()[:MAX_TEXT]
+
+
+class _Parser:
+    """Read a pattern into a function that makes a text."""
+
+    def __init__(self, pattern: str, rng: random.Random) -> None:
+        self.left, self._rng, self._size = pattern, rng, 0
+        self._groups: dict[str, str] = {}
+        self._count = 0
+
+    def parse_alternatives(self, depth: int) -> _Make:
+        """Read up to a closing bracket or the end."""
+        if depth > MAX_DEPTH:
+            raise ValueError("nested too deeply")
+        options = [self._parse_sequence(depth)]
+        while self._take("|"):
+            options.append(self._parse_sequence(depth))
+        return lambda: self._rng.choice(options)()
+
+    def _parse_sequence(self, depth: int) -> _Make:
+        parts: list[_Make] = []
+        while self.left and self.left[0] not in "|)":
+            parts.append(self._parse_repeat(self._parse_atom(depth)))
+        return lambda: "".join(part() for part in parts)
+
+    def _parse_repeat(self, atom: _Make) -> _Make:
+        found = _REPEAT.match(self.left)
+        if found is None or found.group() in ("{}", "{}?"):
+            return atom
+        self.left = self.left[found.end():]
+        sign, low, comma, high = found.groups()
+        least = int(low or 0) if sign is None else 1 if sign == "+" else 0
+        most = int(high or (least + 3 if comma else low or 0)) if sign is None else 1 if sign == "?" else least + 3
+        if most < least or least > MAX_REPEAT:
+            raise ValueError("a repetition that cannot be")
+
+        def make() -> str:
+            made = ""
+            for _ in range(self._rng.randint(least, most)):
+                if self._size > MAX_TEXT:  # of all that was made: what is repeated repeats itself
+                    break
+                text = atom()
+                self._size += len(text) + 1
+                made += text
+            return made
+        return make
+
+    def _parse_atom(self, depth: int) -> _Make:
+        sign, self.left = self.left[0], self.left[1:]
+        if sign == "(":
+            return self._parse_group(depth)
+        if sign == "[":
+            return self._pick(self._parse_set())
+        if sign == "\\":
+            return self._parse_escape()
+        if sign in "*+?":
+            raise ValueError("nothing to repeat")
+        if sign == ".":
+            return self._pick(string.ascii_letters)
+        return lambda: "" if sign in "^$" else sign
+
+    def _parse_group(self, depth: int) -> _Make:
+        kind = _GROUP.match(self.left)
+        if kind is None and self.left[:1] == "?":
+            raise ValueError("an unknown group")
+        self.left = self.left[kind.end():] if kind else self.left
+        names: list[str] = []
+        if kind and kind.group("same"):
+            name = kind.group("same")
+            return lambda: self._groups.get(name, "")
+        if kind and kind.group("end") == ")":  # flags
+            return str
+        if kind is None or kind.group("name"):
+            self._count += 1
+            names = [str(self._count), *([kind.group("name")] if kind else [])]
+        inner = self.parse_alternatives(depth + 1)
+        if not self._take(")"):
+            raise ValueError("a bracket is missing")
+        if kind and kind.group("ahead"):
+            return str
+
+        def make() -> str:
+            text = inner()
+            self._groups.update(dict.fromkeys(names, text))
+            return text
+        return make
+
+    def _parse_escape(self) -> _Make:
+        sign = self._next()
+        if sign in _CLASSES:
+            return self._pick(_CLASSES[sign])
+        if sign.isdigit() and sign != "0":
+            return lambda: self._groups.get(sign, "")
+        letter = self._read_letter(sign)
+        return lambda: letter
+
+    def _read_letter(self, sign: str) -> str:
+        """Return what an escape stands for, `\\x41` and `\\u0416` too."""
+        size = {"x": 2, "u": 4}.get(sign, 0)
+        if not size:
+            return _ESCAPES.get(sign, sign)
+        code, self.left = self.left[:size], self.left[size:]
+        return chr(int(code, 16))
+
+    def _parse_set(self) -> str:
+        """Return the letters of a set that may be taken, all of the usual ones but these for one that is denied."""
+        denied, letters, first = self._take("^"), "", True
+        while first or not self._take("]"):
+            first, low = False, self._next()
+            if low == "\\" and self.left[:1] in _CLASSES:
+                letters += _CLASSES[self._next()]
+                continue
+            low = self._read_letter(self._next()) if low == "\\" else low
+            high = low
+            if self.left[:1] == "-" and self.left[1:2] not in ("]", ""):
+                self.left = self.left[1:]
+                high = self._next()
+                high = self._read_letter(self._next()) if high == "\\" else high
+            if low and high:
+                letters += "".join(map(chr, range(ord(low), min(ord(high), ord(low) + 200) + 1)))
+        chosen = "".join(letter for letter in _ALL if letter not in letters) if denied else letters
+        if not chosen:
+            raise ValueError("a set without letters")
+        return chosen
+
+    def _pick(self, letters: str) -> _Make:
+        return lambda: self._rng.choice(letters)
+
+    def _next(self) -> str:
+        if not self.left:
+            raise ValueError("it breaks off")
+        sign, self.left = self.left[0], self.left[1:]
+        return sign
+
+    def _take(self, sign: str) -> bool:
+        """Tell whether a sign is next, and go past it."""
+        found = self.left.startswith(sign)
+        self.left = self.left[found:]
+        return found
