@@ -1,14 +1,18 @@
 """A small synchronous client of the GigaChat API: requests, urllib3 and python-dotenv, nothing else."""
 
+# ruff: noqa: F403, F405 # the files of models say in __all__ what they give
+
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from .client import GigaChat, Stream, __version__
+from .client import GigaChat, GigaChatSyncClient, Stream, __version__
 from .config import load_config, redact
 from .context import (
     agent_id_cvar,
     authorization_cvar,
+    chat_completions_url_cvar,
+    chat_url_cvar,
     client_id_cvar,
     custom_headers_cvar,
     operation_id_cvar,
@@ -23,10 +27,12 @@ from .exceptions import (
     ConfigurationError,
     ContentFilterError,
     ForbiddenError,
+    FunctionCallError,
     GigaChatException,
     LengthFinishReasonError,
     ModelNotSpecifiedError,
     NotFoundError,
+    ParseError,
     PaymentRequiredError,
     RateLimitError,
     RequestEntityTooLargeError,
@@ -38,99 +44,57 @@ from .exceptions import (
     TransportError,
     UnprocessableEntityError,
 )
-from .models import (
-    AccessToken,
-    Answer,
-    Chat,
-    ChatCompletion,
-    ChatCompletionChunk,
-    Choices,
-    ChoicesChunk,
-    Embedding,
-    Embeddings,
-    EmbeddingsUsage,
-    FewShotExample,
-    Function,
-    FunctionCall,
-    Messages,
-    MessagesChunk,
-    MessagesRole,
-    Model,
-    Models,
-    Obj,
-    Storage,
-    TokensCount,
-    TokensCounts,
-    Usage,
-)
 
 if TYPE_CHECKING:
     from .emulator import Emulator
+    from .models import *
+    from .streams import ChatStream, ThreadStream
 
 __all__ = [
-    "AccessToken",
-    "Answer",
-    "AuthenticationError",
-    "BadRequestError",
-    "Chat",
-    "ChatCompletion",
-    "ChatCompletionChunk",
-    "Choices",
-    "ChoicesChunk",
-    "ConfigurationError",
-    "ContentFilterError",
-    "Embedding",
-    "Embeddings",
-    "EmbeddingsUsage",
-    "Emulator",
-    "FewShotExample",
-    "ForbiddenError",
-    "Function",
-    "FunctionCall",
-    "GigaChat",
-    "GigaChatException",
-    "LengthFinishReasonError",
-    "Messages",
-    "MessagesChunk",
-    "MessagesRole",
-    "Model",
-    "ModelNotSpecifiedError",
-    "Models",
-    "NotFoundError",
-    "Obj",
-    "PaymentRequiredError",
-    "RateLimitError",
-    "RequestEntityTooLargeError",
-    "RequestTimeout",
-    "ResponseError",
-    "ServerError",
-    "Storage",
-    "Stream",
-    "StreamError",
-    "TLSError",
-    "TokensCount",
-    "TokensCounts",
-    "TransportError",
-    "UnprocessableEntityError",
-    "Usage",
-    "__version__",
-    "agent_id_cvar",
-    "authorization_cvar",
-    "client_id_cvar",
-    "custom_headers_cvar",
-    "load_config",
-    "operation_id_cvar",
-    "redact",
-    "request_id_cvar",
-    "service_id_cvar",
-    "session_id_cvar",
-    "trace_id_cvar",
+    "AICheckResult", "APIResponse", "AccessToken", "Answer", "Assistant", "AssistantAttachment", "AssistantDelete",
+    "AssistantFileDelete", "Assistants", "AuthenticationError", "BadRequestError", "Balance", "BalanceValue", "Batch",
+    "BatchError", "BatchRequest", "BatchRequestCounts", "BatchResult", "Batches", "Chat", "ChatCompletion",
+    "ChatCompletionChunk", "ChatCompletionRequest", "ChatCompletionResponse", "ChatContentFile", "ChatContentPart",
+    "ChatFilterConfig", "ChatFilterContentConfig", "ChatFilterResponseContentConfig", "ChatFunctionCall",
+    "ChatFunctionResult", "ChatFunctionSpecification", "ChatFunctionsTool", "ChatInlineData", "ChatLogprob",
+    "ChatLogprobToken", "ChatMessage", "ChatMessageChunk", "ChatModelOptions", "ChatRankerOptions", "ChatReasoning",
+    "ChatResponseFormat", "ChatSource", "ChatStorage", "ChatStream", "ChatTool", "ChatToolConfig", "ChatToolExecution",
+    "ChatUsage", "ChatUsageInputTokensDetails", "ChatUserInfo", "ChatWebSearchTool", "Choices", "ChoicesChunk",
+    "ConfigurationError", "ContentFilterError", "CreateAssistant", "DeletedFile", "Embedding", "Embeddings",
+    "EmbeddingsUsage", "Emulator", "FewShotExample", "ForbiddenError", "Function", "FunctionCall", "FunctionCallError",
+    "FunctionIssue", "FunctionParameters", "FunctionParametersProperty", "FunctionRanker", "FunctionValidation",
+    "GigaChat", "GigaChatException", "GigaChatSyncClient", "Image", "JsonSchemaResponseFormat",
+    "LengthFinishReasonError", "Messages", "MessagesChunk", "MessagesRole", "Model", "ModelNotSpecifiedError", "Models",
+    "NotFoundError", "Obj", "OpenApiFunctions", "ParseError", "PaymentRequiredError", "PrimaryChatCompletionChunk",
+    "PrimaryChatFunctionCall", "RateLimitError", "RequestEntityTooLargeError", "RequestTimeout", "ResponseError",
+    "ResponseFormat", "ServerError", "Storage", "Stream", "StreamError", "TLSError", "Thread", "ThreadCompletion",
+    "ThreadCompletionChunk", "ThreadMessage", "ThreadMessageAttachment", "ThreadMessageResponse", "ThreadMessages",
+    "ThreadMessagesResponse", "ThreadRunOptions", "ThreadRunResponse", "ThreadRunResult", "ThreadStatus",
+    "ThreadStream", "Threads", "Token", "TokensCount", "TokensCounts", "TransportError", "UnprocessableEntityError",
+    "UploadedFile", "UploadedFiles", "Usage", "__version__", "agent_id_cvar", "authorization_cvar",
+    "chat_completions_url_cvar", "chat_url_cvar", "client_id_cvar", "custom_headers_cvar", "load_config",
+    "operation_id_cvar", "redact", "request_id_cvar", "service_id_cvar", "session_id_cvar", "trace_id_cvar",
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "Emulator":  # a heavy room: loaded on first use
-        from .emulator import Emulator
+if not TYPE_CHECKING:  # a type checker is to see the names above alone
 
-        return Emulator
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name):
+        """Load on first use what is heavy, or what a program seldom needs."""
+        if name == "Emulator":
+            from .emulator import Emulator as value
+        elif name in ("ChatStream", "ThreadStream"):
+            from . import streams
+
+            value = getattr(streams, name)
+        elif name in __all__:
+            from . import models
+
+            value = getattr(models, name)
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = value
+        return value
+
+    def __dir__():
+        return sorted({*globals(), *__all__})

@@ -1,38 +1,52 @@
-"""The client, in the order in which a request flows: Auth, Transport, Client.
+"""The client, in the order in which a request flows: Transport, Client.
 
-On the same road lie ``config.py`` before Auth, ``trust.py``, ``adapters.py`` and ``faults.py`` below Transport, and
-``decode.py`` between Transport and Client. Data moves one way: config dict -> Call -> PreparedRequest -> Response ->
-plain data -> Obj. What decides is a pure function over plain values; what does I/O is thin.
+On the same road lie ``config.py`` and ``auth.py`` before Transport, ``trust.py``, ``adapters.py`` and ``faults.py``
+below it, ``decode.py`` between Transport and Client, and the endpoints with a name of their own in ``resources.py``.
+Data moves one way: config dict -> Call -> PreparedRequest -> Response -> plain data -> Obj. What decides is a pure
+function over plain values; what does I/O is thin.
 """
 
 from __future__ import annotations
 
 import base64
-import copy
+import contextlib
 import functools
 import http.client
+import importlib
 import json
 import logging
-import math
 import os
 import queue
 import random
-import re
 import threading
 import time
 import zlib
-from typing import TYPE_CHECKING, Any, Callable, Mapping, NamedTuple, NoReturn, Sequence
-from urllib.parse import urlencode, urlsplit
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, NamedTuple, Sequence, TypeVar, overload
+from urllib.parse import urlsplit
 from weakref import WeakSet
 
 import requests
 from requests.cookies import RequestsCookieJar
 from requests.utils import get_environ_proxies, select_proxy
 
+from . import models
 from .adapters import TLSAdapter, Try, local
+from .auth import Token, TokenCache, fetch_by_key, fetch_by_password, new_token, refuse_to_fetch
 from .config import DEFAULTS, Secret, check_proxy, coerce, did_you_mean, host_of, is_loopback, load_config, redact
-from .context import check_headers, context_headers
-from .decode import Body, Reply, Stream, decode_json, iter_lines, iter_sse, read_json, unveiled, x_headers
+from .context import chat_url, chat_url_cvar, check_headers, context_headers
+from .decode import (
+    HIDDEN_LIMIT,
+    Body,
+    Reply,
+    Stream,
+    decode_json,
+    iter_lines,
+    iter_sse,
+    may_be_file,
+    read_json,
+    unveiled,
+    x_headers,
+)
 from .exceptions import (
     ConfigurationError,
     GigaChatException,
@@ -55,27 +69,41 @@ from .faults import (
 )
 from .models import (
     A,
-    AccessToken,
     Chat,
     ChatCompletion,
-    Embeddings,
-    Model,
-    Models,
     Payload,
     T,
-    TokensCounts,
     chat_body,
     path_id,
     strings,
     to_json,
     with_headers,
 )
+from .models.chat import names_model
 from .trust import Trust
 
 if TYPE_CHECKING:
     from typing_extensions import TypedDict, Unpack
 
     from .config import Settings
+    from .files import FileForm, Upload
+    from .functions import Given, Run
+    from .models import (
+        AccessToken,
+        AICheckResult,
+        Balance,
+        DeletedFile,
+        Embeddings,
+        FunctionValidation,
+        Image,
+        Model,
+        Models,
+        OpenApiFunctions,
+        TokensCounts,
+        UploadedFile,
+        UploadedFiles,
+    )
+    from .resources import AssistantsResource, BatchesResource, ChatResource, ThreadsResource
 
     class Options(TypedDict, total=False):
         """What every call takes: further headers, another timeout, and a limit in seconds for the whole call."""
@@ -85,181 +113,11 @@ if TYPE_CHECKING:
         deadline: float
 
 
-__all__ = ["DEFAULTS", "GigaChat", "Stream", "iter_lines", "iter_sse", "load_config", "redact"]
+__all__ = ["DEFAULTS", "GigaChat", "GigaChatSyncClient", "Stream", "iter_lines", "iter_sse", "load_config", "redact"]
 
 logger = logging.getLogger("gigachat_lite")
+P = TypeVar("P")
 __version__ = "0.1.0"
-
-
-# --------------------------------------------------------------------------------------------------------------- Auth
-
-
-class Token(NamedTuple):
-    """An access token: ``expires_at`` in Unix seconds, ``deadline`` and ``renew_at`` on the monotonic clock."""
-
-    value: str
-    expires_at: float | None = None
-    deadline: float = math.inf
-    renew_at: float = math.inf
-    x_headers: dict[str, str | None] | None = None
-
-
-def new_token(data: Mapping[str, Any], date: str | None, wall: float, clock: float, buffer: float = 60.0) -> Token:
-    """Make a token of an OAuth answer (``access_token``, ``expires_at``) or of ``/token``'s (``tok``, ``exp``).
-
-    Its lifetime is measured by the server's own clock where the answer has a Date, so that a wrong clock here does no
-    harm; one outside (0, 24 h] is a broken clock somewhere, and the documented 30 minutes are taken. Values below
-    10**12 are seconds, others milliseconds. The last min(buffer, lifetime / 4) seconds are for renewing it.
-
-    >>> new_token({"tok": "t", "exp": 1700001800}, None, wall=1700000000.0, clock=5.0)[1:4]
-    (1700001800.0, 1805.0, 1745.0)
-    """
-    value = data.get("access_token") or data.get("tok")
-    if not isinstance(value, str) or not re.fullmatch(r"[\x21-\x7e]+", value):
-        raise ValueError("the answer holds no access token")
-    expires = data.get("expires_at") or data.get("exp")
-    try:
-        seconds = float(expires) if isinstance(expires, (int, float)) and expires is not True else math.nan
-    except OverflowError:  # JSON's whole numbers know no end
-        seconds = math.nan
-    seconds = seconds / 1000 if seconds >= 10**12 else seconds
-    lifetime = seconds - parse_date(date, wall)
-    if not 0 < lifetime <= 86400:
-        lifetime = 1800.0
-    if not math.isfinite(seconds):
-        seconds = wall + lifetime
-    deadline = clock + lifetime
-    return Token(Secret(value), seconds, deadline, deadline - min(buffer, lifetime / 4))
-
-
-EARLY_LIMIT = 10.0  # seconds that an early renewal may cost the call that meets it
-
-
-class TokenCache:
-    """One token for all threads, fetched by one of them at a time.
-
-    In the last part of its life one thread renews it and the others go on with the old one; once it has expired,
-    everybody waits for one fetch. ``fetch(until)`` gets a new one, or is None where there is nothing to get one with.
-    """
-
-    def __init__(
-        self,
-        fetch: Callable[[float | None], Token] | None,
-        token: Token | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._fetch = fetch
-        self._token = token
-        self._clock = clock
-        self._swap = threading.Lock()  # held for moments, round the token itself
-        self._fetching = threading.Lock()  # held by the one thread that fetches
-        self._failure: tuple[float, Exception] | None = None
-
-    def get(self, until: float | None = None) -> Token | None:
-        """Get a token that is good now, fetching one where needed; None where none is used.
-
-        ``until``, on the system's monotonic clock, bounds the fetch and the wait for another thread's.
-        """
-        token = self._token
-        now = self._clock()
-        if token is None and self._fetch is None:
-            return None
-        if token is None or now >= token.deadline:
-            return self._wait(until)
-        if now >= token.renew_at and self._fetching.acquire(False):
-            try:
-                return self._renew(token, until)
-            finally:
-                self._fetching.release()
-        return token
-
-    def peek(self) -> Token | None:
-        """Look at the token, good or not, without fetching one."""
-        return self._token
-
-    def drop(self, value: str) -> bool:
-        """Forget a token that was refused, that very one alone; tell whether another can be had."""
-        with self._swap:
-            if self._fetch is not None and self._token is not None and self._token.value == value:
-                self._token = None
-        return self._fetch is not None
-
-    def _wait(self, until: float | None) -> Token:
-        left = -1 if until is None else max(until - time.monotonic(), 0)
-        if not self._fetching.acquire(timeout=left):
-            raise RequestTimeout("the deadline of this call ran out while another thread fetched the access token")
-        try:
-            token, now = self._token, self._clock()
-            if token is not None and now < token.deadline:
-                return token
-            if self._failure is not None and now < self._failure[0]:
-                raise copy.copy(self._failure[1])
-            return self._store(until)
-        finally:
-            self._fetching.release()
-
-    def _renew(self, token: Token, until: float | None) -> Token:
-        """Renew early; a failure leaves the old token in use, and a moment's peace."""
-        current = self._token
-        if current is not token:
-            return current or token
-        now = time.monotonic()
-        limit = min(EARLY_LIMIT, token.deadline - self._clock())
-        if until is not None:
-            limit = min(limit, (until - now) / 2)  # the call itself is to have time left
-        try:
-            return self._store(now + limit)
-        except GigaChatException as exc:
-            logger.warning("the access token could not be renewed early, the old one stays in use: %s", exc)
-            with self._swap:
-                if self._token is token:
-                    self._token = token._replace(renew_at=min(self._clock() + 1, token.deadline))
-            return token
-
-    def _store(self, until: float | None) -> Token:
-        assert self._fetch is not None
-        try:
-            token = self._fetch(until)
-        except GigaChatException as exc:
-            late = until is not None and time.monotonic() >= until
-            if not late and not exc.hurried:  # else it was this caller's deadline that failed, and no one else's
-                self._failure = (self._clock() + 1, copy.copy(exc))  # a copy holds no frames of the caller
-            raise
-        with self._swap:
-            self._token, self._failure = token, None
-        return token
-
-
-Post = Callable[..., Token]  # post(url, until, body, headers, each) asks for a token
-
-
-def fetch_by_key(config: Mapping[str, Any], post: Post, until: float | None) -> Token:
-    """Get a token for an authorization key, by OAuth; each try has an RqUID of its own, as the API wants it."""
-    import uuid
-
-    key = config["credentials"] or _basic(config["client_id"], config["client_secret"])
-    headers = {"Authorization": Secret("Basic " + key), "Content-Type": "application/x-www-form-urlencoded"}
-    body = urlencode({"scope": config["scope"]}).encode("ascii")
-    return post(config["auth_url"], until, body, headers, lambda: {"RqUID": str(uuid.uuid4())})
-
-
-def fetch_by_password(config: Mapping[str, Any], post: Post, until: float | None) -> Token:
-    """Get a token for a user and a password, from the API host's own ``/token``."""
-    headers = {"Authorization": Secret("Basic " + _basic(config["user"], config["password"]))}
-    return post(config["base_url"] + "/token", until, b"", headers)
-
-
-def refuse_to_fetch(until: float | None) -> NoReturn:
-    """Say which settings could authorise; nothing is sent."""
-    raise ConfigurationError(
-        "no way to authorise: set credentials (GIGACHAT_CREDENTIALS, in the environment or in a .env of the working "
-        "directory or above it), client_id and client_secret, user and password, access_token, or cert_file; a key is "
-        "made at https://developers.sber.ru/studio"
-    )
-
-
-def _basic(user: str, password: str) -> Secret:
-    return Secret(base64.b64encode((f"{user}:{password}").encode()).decode("ascii"))
 
 
 # ---------------------------------------------------------------------------------------------------------- Transport
@@ -270,13 +128,20 @@ class Call(NamedTuple):
 
     method: str
     path: str  # below base_url, or a whole address
-    body: bytes | None = None
+    body: bytes | Upload | None = None
     kind: str = "safe"
     stream: bool = False
+    raw: bool = False  # the answer is a file, which is left to be read
     headers: Mapping[str, str] = {}
     each: Callable[[], Mapping[str, str]] | None = None  # headers made anew for each try
     timeout: tuple[float | None, float | None] | None = None
     until: float | None = None  # the deadline, on the monotonic clock
+    content: str | None = "application/json"  # what the body is; None says nothing of it
+    generates: bool = False  # holds a place of the limiter, as those of kind generate do
+
+    def rewind(self, error: GigaChatException) -> bool:
+        """Make the body ready to be sent again; where that cannot be, the error says so."""
+        return self.body is None or isinstance(self.body, bytes) or self.body.rewind(error)
 
 
 class _Me(threading.local):
@@ -402,7 +267,7 @@ class Transport:
 
         An answer is read whole, but for a stream, whose place in the limiter goes to the caller with it.
         """
-        slot = self.limiter.take(call.until) if call.kind == "generate" else None
+        slot = self.limiter.take(call.until) if call.kind == "generate" or call.generates else None
         try:
             reply = self._insist(call)
             if call.stream:
@@ -416,7 +281,9 @@ class Transport:
         """Send again what may be: after a 401 with a new token and after a failed chain with more roots, once each."""
         url = call.path if "://" in call.path else self.config["base_url"] + call.path
         trust = self.trusts.get(origin_of(url))
-        own_token = "://" not in call.path and "Authorization" not in call.headers
+        if origin_of(url) not in self.routes:
+            raise ConfigurationError(f"{origin_of(url)} is not the host of base_url, and nothing is sent to any other")
+        own_token = "Authorization" not in call.headers
         tries, renewed = 1, False
         while True:
             token = self.tokens.get(call.until) if own_token else None
@@ -427,7 +294,8 @@ class Transport:
                 return reply
             if reply.fault == 401 and token and not renewed and self.tokens.drop(token.value):
                 renewed = True
-                continue
+                if call.rewind(reply.error):
+                    continue
             if narrow and trust and unknown_issuer(reply.error, reply.note):
                 trust.widen()
                 continue
@@ -435,7 +303,7 @@ class Transport:
             delay = retry_delay(call.kind, reply.fault, tries, self.config, wish, self.chance)
             if delay is not None and call.until is not None and time.monotonic() + delay >= call.until:
                 reply.error.hurried, delay = True, None
-            if delay is None:
+            if delay is None or not call.rewind(reply.error):
                 raise reply.error
             self.sleep(delay)
             tries += 1
@@ -456,13 +324,17 @@ class Transport:
     def _prepare(self, call: Call, url: str, token: Token | None) -> requests.PreparedRequest:
         """Copy the constant part of a request and add what this try has of its own."""
         request = self._template.copy()
-        request.method, request.url, request.body = call.method, url, call.body
+        request.method, request.url, request.body = call.method, url, call.body  # type: ignore[assignment]
         headers = request.headers
         if call.body is not None:
             headers["Content-Length"] = str(len(call.body))
-            headers["Content-Type"] = "application/json"
+            if call.content:
+                headers["Content-Type"] = call.content
         if call.stream:
             headers["Accept"] = "text/event-stream"
+        if call.raw:
+            headers["Accept"] = "*/*"
+        if call.stream or call.raw:
             headers["Accept-Encoding"] = "identity"
         if token is not None:
             headers["Authorization"] = Secret("Bearer " + token.value)
@@ -493,7 +365,7 @@ class Transport:
         finally:
             local.note = None
         try:
-            return judge(Reply(url, note, response, Body(response, note)), call.stream)
+            return judge(Reply(url, note, response, Body(response, note)), call.stream, call.raw)
         except Exception as exc:
             response.close()
             fault = fault_of(exc, note)
@@ -519,8 +391,8 @@ def origin_of(url: str) -> str:
     return "/".join(url.split("/", 3)[:3]) + "/"
 
 
-def judge(reply: Reply, stream: bool) -> Reply:
-    """Read an answer, unless it is the stream that was asked for, and tell whether it is an error."""
+def judge(reply: Reply, stream: bool, raw: bool = False) -> Reply:
+    """Read an answer, unless it is the stream or the file that was asked for, and tell whether it is an error."""
     response, body = reply.response, reply.body
     assert body is not None
     status = response.status_code
@@ -529,13 +401,14 @@ def judge(reply: Reply, stream: bool) -> Reply:
         return refuse(reply, status, b"")
     good = 200 <= status < 300
     kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    if good and stream and kind == "text/event-stream":
+    if good and ((stream and kind == "text/event-stream") or (raw and status == 200 and may_be_file(kind, body.left))):
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
             body.close()
-            return refuse(reply, status, b"", "the stream is compressed, though it was asked for without")
+            what = "file" if raw else "stream"
+            return refuse(reply, status, b"", f"the {what} is compressed, though it was asked for without")
         return reply
     try:
-        data = body.read_all(None if good else ERROR_LIMIT)
+        data = body.read_all(None if good and not raw else ERROR_LIMIT)
     except (OSError, http.client.HTTPException, zlib.error):
         if good:
             raise
@@ -549,6 +422,8 @@ def judge(reply: Reply, stream: bool) -> Reply:
         return refuse(reply, hidden, data)
     if stream:
         return refuse(reply, status, data[:ERROR_LIMIT], "the answer is no event stream: " + (excerpt(data) or "empty"))
+    if raw and (status != 200 or kind == "text/html"):
+        return refuse(reply, status, data[:ERROR_LIMIT], "the answer is no file: " + (excerpt(data) or "empty"))
     return reply._replace(data=data)
 
 
@@ -569,7 +444,7 @@ def hidden_status(data: bytes) -> int:
     >>> hidden_status(b'{"status":429,"message":"Too many requests"}'), hidden_status(b'{"status":200}')
     (429, 0)
     """
-    if len(data) > 4096 or b'"status"' not in data:
+    if len(data) > HIDDEN_LIMIT or b'"status"' not in data:
         return 0
     try:
         said = json.loads(data.decode("utf-8"))
@@ -583,6 +458,34 @@ def hidden_status(data: bytes) -> int:
 
 
 _clients: WeakSet[GigaChat] = WeakSet()
+
+
+@functools.lru_cache(maxsize=None)
+def room(name: str) -> Any:
+    """Load a module of the package on first use."""
+    return importlib.import_module("." + name, __package__)
+
+
+def with_field(payload: Payload, name: str, value: Any) -> dict[str, Any]:
+    """Make a request of a question, of messages or of a request, with one field more.
+
+    >>> with_field("Привет", "model", "GigaChat-2")
+    {'messages': [{'role': 'user', 'content': 'Привет'}], 'model': 'GigaChat-2'}
+    """
+    if isinstance(payload, str):
+        payload = [{"role": "user", "content": payload}]
+    if isinstance(payload, (list, tuple)):
+        return {"messages": payload, name: value}
+    if not isinstance(payload, Mapping):
+        raise TypeError(f"a string, a list of messages, a dict or Chat is needed, not {type(payload).__name__}")
+    return {**payload, name: value}
+
+
+def to_utf8(text: str) -> bytes:
+    """Encode a text; halves of surrogate pairs, which UTF-8 has no room for, become U+FFFD."""
+    if not isinstance(text, str):
+        raise TypeError(f"a text is needed, not {type(text).__name__}")
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode("utf-8")
 
 
 @functools.lru_cache(maxsize=None)
@@ -669,7 +572,7 @@ class GigaChat:
         if token is None:
             return None
         expires = None if token.expires_at is None else int(token.expires_at * 1000)
-        return with_headers(AccessToken(access_token=str(token.value), expires_at=expires), token.x_headers)
+        return with_headers(models.AccessToken(access_token=str(token.value), expires_at=expires), token.x_headers)
 
     def _post(self, url: str, until: float | None, body: bytes, headers: Mapping[str, str], each: Any = None) -> Token:
         reply = self._transport.send(Call("POST", url, body, headers=headers, each=each, until=until))
@@ -690,34 +593,88 @@ class GigaChat:
 
     # Endpoints: each is one Call and one type
 
-    def chat(self, payload: Payload, **options: Unpack[Options]) -> ChatCompletion:
-        """Ask, and get the whole answer (API documentation, POST /chat/completions).
+    @property
+    def chat(self) -> ChatResource:
+        """Ask, and get the whole answer: ``chat(payload)``; ``chat.create``, ``.stream`` and ``.parse`` are v2's."""
+        resource: ChatResource = room("resources").ChatResource(self)
+        return resource
 
-        ``payload`` is a question, a list of messages, or a whole request as a dict or ``Chat``.
-        """
-        call = Call("POST", "/chat/completions", to_json(self._chat_body(payload)), "generate")
-        return self._ask(call, ChatCompletion, options)
+    @property
+    def batches(self) -> BatchesResource:
+        """Many requests at once, answered later."""
+        resource: BatchesResource = room("resources").BatchesResource(self)
+        return resource
+
+    @property
+    def assistants(self) -> AssistantsResource:
+        """Models with instructions, files and functions, kept by the service."""
+        resource: AssistantsResource = room("resources").AssistantsResource(self)
+        return resource
+
+    @property
+    def threads(self) -> ThreadsResource:
+        """Dialogues kept by the service."""
+        resource: ThreadsResource = room("resources").ThreadsResource(self)
+        return resource
 
     def stream(self, payload: Payload, **options: Unpack[Options]) -> Stream:
-        """Ask, and get the answer as it is written; errors before its beginning are raised here."""
+        """Ask, and get the answer as it is written; errors before its beginning are raised here (v1, as ``chat()``)."""
         body = {**self._chat_body(payload), "stream": True}
-        call = Call("POST", "/chat/completions", to_json(body), "generate", stream=True)
+        call = Call("POST", self._chat_path(), to_json(body), "generate", stream=True)
         return Stream(self._send(call, options), self._transport.translate)
+
+    @overload
+    def chat_parse(
+        self, payload: Payload, *, response_format: type[P], strict: bool = True, **options: Unpack[Options]
+    ) -> tuple[ChatCompletion, P]: ...
+
+    @overload
+    def chat_parse(
+        self, payload: Payload, *, response_format: Any, strict: bool = True, **options: Unpack[Options]
+    ) -> tuple[ChatCompletion, Any]: ...
+
+    def chat_parse(
+        self, payload: Payload, *, response_format: Any, strict: bool = True, **options: Unpack[Options]
+    ) -> tuple[ChatCompletion, Any]:
+        """Ask for a value of a type, and get the answer and the value (API documentation, structured output).
+
+        ``response_format`` is a dataclass, a TypedDict, a pydantic model or a JSON Schema. An answer that was cut off,
+        filtered or is something else is an error of its own, with ``.completion``.
+        """
+        schemas = room("schemas")
+        body = with_field(payload, "response_format", schemas.response_format(response_format, strict))
+        completion = self.chat(body, **options)
+        return completion, schemas.parse_completion(completion, response_format)
+
+    def run_functions(
+        self,
+        payload: Payload,
+        functions: Iterable[Given] = (),
+        max_rounds: int = 5,
+        on_error: str = "tell",
+        **options: Unpack[Options],
+    ) -> Run:
+        """Ask, call the Python functions that the model wants called, and go on until it answers in words.
+
+        ``on_error="raise"`` raises what a function raises, which else is told to the model.
+        """
+        run: Run = room("functions").run_functions(self, payload, functions, max_rounds, on_error, **options)
+        return run
 
     def embeddings(
         self, texts: str | Sequence[str], model: str = "Embeddings", **options: Unpack[Options]
     ) -> Embeddings:
         """Turn texts into vectors, in their order (POST /embeddings)."""
         body = to_json({"model": model, "input": strings(texts, "texts")})
-        return self._ask(Call("POST", "/embeddings", body, "generate"), Embeddings, options)
+        return self._ask(Call("POST", "/embeddings", body, "generate"), models.Embeddings, options)
 
     def get_models(self, **options: Unpack[Options]) -> Models:
         """List the models that the service offers (GET /models)."""
-        return self._ask(Call("GET", "/models"), Models, options)
+        return self._ask(Call("GET", "/models"), models.Models, options)
 
     def get_model(self, model: str, **options: Unpack[Options]) -> Model:
         """Describe one model (GET /models/{model})."""
-        return self._ask(Call("GET", "/models/" + path_id(model, "model")), Model, options)
+        return self._ask(Call("GET", "/models/" + path_id(model, "model")), models.Model, options)
 
     def tokens_count(
         self, input_: str | Sequence[str], model: str | None = None, **options: Unpack[Options]
@@ -725,7 +682,74 @@ class GigaChat:
         """Count the tokens and characters of texts, in their order (POST /tokens/count)."""
         body = to_json({"model": model or self._model(), "input": strings(input_, "input_")})
         reply = self._send(Call("POST", "/tokens/count", body), options)
-        return self._wrap(reply, list, TokensCounts)
+        return self._wrap(reply, list, models.TokensCounts)
+
+    def get_balance(self, **options: Unpack[Options]) -> Balance:
+        """Tell how many prepaid tokens are left; an account that pays as it goes gets a 403 (GET /balance)."""
+        return self._ask(Call("GET", "/balance"), models.Balance, options)
+
+    def check_ai(self, text: str, model: str, **options: Unpack[Options]) -> AICheckResult:
+        """Tell whether a Russian text, of 20 words at least, was written by a model (POST /ai/check).
+
+        ``model`` is GigaCheckClassification or GigaCheckDetection; the latter also finds the places.
+        """
+        body = to_json({"input": text, "model": model})
+        return self._ask(Call("POST", "/ai/check", body, "generate"), models.AICheckResult, options)
+
+    def openapi_function_convert(self, openapi_function: str, **options: Unpack[Options]) -> OpenApiFunctions:
+        """Turn the text of an OpenAPI document into functions for ``chat()`` (POST /functions/convert)."""
+        call = Call("POST", "/functions/convert", to_utf8(openapi_function), content=None)
+        return self._ask(call, models.OpenApiFunctions, options)
+
+    def validate_function(self, function: Any, **options: Unpack[Options]) -> FunctionValidation:
+        """Check a function's description, or that of a Python function; see ``errors`` (POST /functions/validate)."""
+        description = function if isinstance(function, Mapping) else room("functions").describe(function)
+        return self._ask(Call("POST", "/functions/validate", to_json(description)), models.FunctionValidation, options)
+
+    def upload_file(self, file: FileForm, purpose: str = "general", **options: Unpack[Options]) -> UploadedFile:
+        """Upload a file, to be named in a message's ``attachments`` (POST /files).
+
+        ``file`` is a path, bytes, a file opened with ``"rb"``, or (name, one of these), or (name, one of these, type).
+        It is read as it is sent. Images may have 15 MB, sounds 35, texts 40; more is a ValueError before the call.
+        """
+        from .files import Upload
+
+        with contextlib.closing(Upload(file, purpose)) as body:
+            return self._ask(Call("POST", "/files", body, "create", each=body.headers), models.UploadedFile, options)
+
+    def get_file(self, file: str, **options: Unpack[Options]) -> UploadedFile:
+        """Describe an uploaded or generated file (GET /files/{file})."""
+        return self._ask(Call("GET", "/files/" + path_id(file, "file")), models.UploadedFile, options)
+
+    def get_files(self, **options: Unpack[Options]) -> UploadedFiles:
+        """List the files that this account, and this X-Client-ID, has (GET /files)."""
+        return self._ask(Call("GET", "/files"), models.UploadedFiles, options)
+
+    def delete_file(self, file: str, **options: Unpack[Options]) -> DeletedFile:
+        """Delete a file (POST /files/{file}/delete)."""
+        call = Call("POST", f"/files/{path_id(file, 'file')}/delete", kind="create")
+        return self._ask(call, models.DeletedFile, options)
+
+    def get_image(self, file_id: str, **options: Unpack[Options]) -> Image:
+        """Get a picture, its ``content`` in base64 (GET /files/{file_id}/content); ``save(path)`` writes it."""
+        from .files import receive
+
+        pieces: list[bytes] = []
+        reply = self._send(Call("GET", f"/files/{path_id(file_id, 'file_id')}/content", raw=True), options)
+        receive(reply, pieces.append, self._transport.translate)
+        content = base64.b64encode(b"".join(pieces)).decode("ascii")
+        return with_headers(models.Image(content=content), x_headers(reply.response))
+
+    def download_file(self, file_id: str, path: str | os.PathLike[str], **options: Unpack[Options]) -> int:
+        """Write a file's content to disk as it arrives, and tell its size (GET /files/{file_id}/content).
+
+        It takes the place of ``path`` when it is whole; whatever goes wrong before leaves what was there.
+        """
+        from .files import receive, replacing
+
+        call = Call("GET", f"/files/{path_id(file_id, 'file_id')}/content", raw=True)
+        with replacing(path) as file:
+            return receive(self._send(call, options), file.write, self._transport.translate)
 
     # What they share
 
@@ -761,7 +785,7 @@ class GigaChat:
         try:
             return self._transport.send(call)
         except NotFoundError as error:
-            if error.message == "No such model":
+            if error.message == "No such model" and not call.path.startswith("/files"):
                 self._offer_models(error, call)
             raise
 
@@ -774,9 +798,9 @@ class GigaChat:
         path, soon = call.path, time.monotonic() + 5
         call = Call("GET", "/models", headers=call.headers, timeout=call.timeout, until=min(call.until or soon, soon))
         try:
-            models = self._wrap(self._transport.send(call), dict, Models)
+            offered = self._wrap(self._transport.send(call), dict, models.Models)
             kind = "embedder" if path == "/embeddings" else "chat"
-            ids = [model.id for model in models.data if path.startswith("/models") or model.type in (kind, None)]
+            ids = [model.id for model in offered.data if path.startswith("/models") or model.type in (kind, None)]
             error.hint = f"The service offers: {', '.join(ids)}. {error.hint}"
         except Exception:  # the hint is a kindness; the error stands without it
             logger.debug("the models could not be listed")
@@ -790,12 +814,22 @@ class GigaChat:
             )
         return model
 
+    def _chat_path(self) -> str:
+        path = chat_url_cvar.get()
+        return path if path == "/chat/completions" else chat_url(self.config["base_url"], path)
+
     def _chat_body(self, payload: Payload) -> dict[str, Any]:
         """Make a request's body: what the caller wrote, and the config's model, profanity_check and flags."""
         body = chat_body(payload)
-        if body.get("model") is None:
+        roles = [message.get("role") for message in body["messages"]]
+        if "function" in roles or body.get("functions"):
+            body = room("functions").checked(body)
+        if body.get("model") is None and not ("storage" in body and names_model(body)):
             body["model"] = self._model()
         for name in ("profanity_check", "flags"):
             if self.config[name] is not None and name not in body:
                 body[name] = self.config[name]
         return body
+
+
+GigaChatSyncClient = GigaChat  # the official library's other name

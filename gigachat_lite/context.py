@@ -1,4 +1,4 @@
-"""Context variables whose values travel as headers of every request made in their context.
+"""Context variables: most travel as headers of every request made in their context, two change an address.
 
 New threads begin with an empty context: set them there again, run the thread's work by
 ``contextvars.copy_context().run``, or give ``headers=`` to the call.
@@ -13,6 +13,8 @@ from typing import Any, Iterable, Mapping
 __all__ = [
     "agent_id_cvar",
     "authorization_cvar",
+    "chat_completions_url_cvar",
+    "chat_url_cvar",
     "client_id_cvar",
     "custom_headers_cvar",
     "operation_id_cvar",
@@ -40,6 +42,10 @@ agent_id_cvar: ContextVar[str | None] = ContextVar("agent_id_cvar", default=None
 """X-Agent-ID."""
 custom_headers_cvar: ContextVar[Mapping[str, str] | None] = ContextVar("custom_headers_cvar", default=None)
 """Any further headers, as a mapping; stronger than the variables above, weaker than ``headers=`` of a call."""
+chat_url_cvar: ContextVar[str] = ContextVar("chat_url_cvar", default="/chat/completions")
+"""Where ``chat()`` and ``stream()`` post to: a path below base_url, or /v1/… or /api/v1/… of its host."""
+chat_completions_url_cvar: ContextVar[str | None] = ContextVar("chat_completions_url_cvar", default=None)
+"""The same for v2's ``chat.create()``, ``.stream()`` and ``.parse()``; None is their own address."""
 
 _HEADERS = (
     ("Authorization", authorization_cvar),
@@ -72,6 +78,19 @@ def context_headers() -> dict[str, str]:
             headers[name] = value
     headers.update(custom_headers_cvar.get() or {})
     return headers
+
+
+def chat_url(base_url: str, path: str) -> str:
+    """Tell where a chat goes that one of the two variables sends elsewhere.
+
+    >>> chat_url("https://api.giga.chat/v1", "/v3/chat"), chat_url("https://api.giga.chat/v1", "/my/chat")
+    ('https://api.giga.chat/v3/chat', 'https://api.giga.chat/v1/my/chat')
+    """
+    if "://" in path:
+        return path
+    path = "/" + path.lstrip("/")
+    versioned = re.match(r"/(api/)?v\d+(/|$)", path)
+    return ("/".join(base_url.split("/", 3)[:3]) if versioned else base_url) + path
 
 
 def check_headers(headers: Iterable[tuple[str, Any]]) -> dict[str, str]:

@@ -9,20 +9,28 @@ import sys
 import threading
 import time
 import zlib
-from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple, NoReturn, cast
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Mapping, NamedTuple, NoReturn, TypeVar, cast
 
 import requests
 
 from .adapters import PIECE, Try
 from .exceptions import GigaChatException, StreamError, TLSError, TransportError, excerpt
 from .faults import ERROR_LIMIT, response_error
-from .models import ChatCompletion, ChatCompletionChunk, Usage, with_headers
+from .models import (
+    Answer,
+    ChatCompletion,
+    ChatCompletionChunk,
+    Obj,
+    Usage,
+    with_headers,
+)
 
 __all__ = ["Stream", "iter_lines", "iter_sse"]
 
 LOOK_ON = 0.05  # seconds to wait, after a stream's own end, for the end of its body
 GZIP_MAGIC = b"\x1f\x8b"
 EVENT_LIMIT = 8 << 20  # bytes of one event
+HIDDEN_LIMIT = 4096  # bytes of a body that may be an error though its status is 200
 
 
 def iter_lines(chunks: Iterable[bytes], limit: int = EVENT_LIMIT) -> Iterator[bytes]:
@@ -111,19 +119,19 @@ class Body:
         self._read1: Callable[[int], bytes] = self._raw._fp.read1
         chunked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
         length = response.headers.get("Content-Length", "")
-        self._left = int(length) if re.fullmatch("[0-9]+", length) and not chunked else None
+        self.left = int(length) if re.fullmatch("[0-9]+", length) and not chunked else None
         self._encoding = response.headers.get("Content-Encoding", "identity").lower()
 
     def read(self) -> bytes:
         """Read what has arrived, waiting for one byte at least."""
-        data: bytes = self._read1(PIECE) if self._left != 0 else b""
+        data: bytes = self._read1(PIECE) if self.left != 0 else b""
         if self.tap is not None:
             self.tap(data)
-        if self._left is not None:
-            self._left -= len(data)
+        if self.left is not None:
+            self.left -= len(data)
         if not data:
-            if self._left:
-                raise http.client.IncompleteRead(b"", self._left)
+            if self.left:
+                raise http.client.IncompleteRead(b"", self.left)
             self._give_back()
         return data
 
@@ -192,6 +200,15 @@ class Reply(NamedTuple):
     error: GigaChatException | None = None
     fault: str | int = ""
     slot: Any = None  # the place of the limiter that a stream holds: pass_on(), give_back()
+
+
+def may_be_file(kind: str, length: int | None) -> bool:
+    """Tell whether an answer is taken for a file as it is: not a gateway's page, nor what may be an error in JSON.
+
+    >>> may_be_file("image/jpeg", 9), may_be_file("text/html", 9), may_be_file("application/json", 9)
+    (True, False, False)
+    """
+    return kind != "text/html" and (kind != "application/json" or length is None or length > HIDDEN_LIMIT)
 
 
 def _refuse(constant: str) -> NoReturn:
@@ -298,7 +315,11 @@ class Assembly:
         return {**self._top, "choices": choices}
 
 
-class Stream:
+ERRORS = ("error", "response.error")
+S = TypeVar("S", bound="EventStream")
+
+
+class EventStream:
     """The events of a streamed answer, each the moment it arrives: an iterator and a context manager.
 
     ``.text``, ``.finish_reason`` and ``.usage`` grow with it; ``.completion`` is the whole answer, once its end was
@@ -307,6 +328,12 @@ class Stream:
     its reader at once, with StreamError.
     """
 
+    _end = "[DONE]"  # what the stream ends with
+    _assembling: Any = Assembly
+    _chunk: type[Answer]  # the classes of an event, of the whole answer, and of the tokens used
+    _whole: type[Answer]
+    _usage: type[Obj]
+
     def __init__(self, reply: Reply, translate: Callable[[Exception, str, Try], GigaChatException]) -> None:
         assert reply.body is not None
         self.x_headers = x_headers(reply.response)
@@ -314,18 +341,18 @@ class Stream:
         self._body = reply.body
         self._translate = translate
         self._events = iter_sse(iter_lines(iter(reply.body.read, b"")))
-        self._assembly = Assembly()
+        self._assembly = self._assembling()
         self._reader: int | None = None
         self._holder = threading.get_ident()
         self._open = True
         self._closing = False
         self._error: GigaChatException | None = None
-        self.completion: ChatCompletion | None = None
+        self.completion: Any = None
 
-    def __iter__(self) -> Iterator[ChatCompletionChunk]:
+    def __iter__(self) -> Iterator[Any]:
         return self
 
-    def __next__(self) -> ChatCompletionChunk:
+    def __next__(self) -> Any:
         if self._reader is not None:
             raise self._cut_short("another thread is reading this stream")
         if not self._open:
@@ -348,21 +375,24 @@ class Stream:
         finally:
             self._reader = note.outer = None
 
-    def _advance(self) -> ChatCompletionChunk:
+    def _advance(self) -> Any:
         for name, data in self._events:
             if self._closing:
                 break
             if data == "[DONE]":
                 self._complete()
+                self._shut(self._body.finish)
                 raise StopIteration
             chunk = self._decode(name, data)
             if chunk is not None:
                 return chunk
-        raise StreamError(
-            "the stream was closed before its end" if self._closing else "the stream ended before its [DONE]"
-        )
+        raise self._early_end()
 
-    def __enter__(self) -> Stream:
+    def _early_end(self) -> StreamError:
+        ended = f"the stream ended before its {self._end}"
+        return StreamError("the stream was closed before its end" if self._closing else ended)
+
+    def __enter__(self: S) -> S:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -378,18 +408,20 @@ class Stream:
     @property
     def text(self) -> str:
         """The text of the first choice, as far as it has come."""
-        return self._assembly.text()
+        text: str = self._assembly.text()
+        return text
 
     @property
     def finish_reason(self) -> str | None:
         """Why the first choice ended, None before it has."""
-        return self._assembly.finish_reason()
+        reason: str | None = self._assembly.finish_reason()
+        return reason
 
     @property
-    def usage(self) -> Usage | None:
-        """The tokens used, which come with the last event."""
+    def usage(self) -> Any:
+        """The tokens used, which come with the last event; those of a thread's run come with each, and are added up."""
         usage = self._assembly.get("usage")
-        return Usage(usage) if isinstance(usage, dict) else None
+        return self._usage(usage) if isinstance(usage, dict) else None
 
     def tap(self, write: Callable[[bytes], object]) -> None:
         """Hand the bytes to ``write`` too, as they arrive and before they are decoded, as a report of a fault wants it.
@@ -405,9 +437,9 @@ class Stream:
             self._closing = True
             self._reply.note.cut()
         elif self._open:
-            self._shut(self._body.close)
+            self._shut(self._body.close if self.completion is None else self._body.finish)
 
-    def _decode(self, name: str, data: str) -> ChatCompletionChunk | None:
+    def _decode(self, name: str, data: str) -> Any:
         """Make a chunk of an event; None for one without choices, as a heartbeat is, or one with the usage alone."""
         try:
             value = decode_json(data)
@@ -415,12 +447,7 @@ class Stream:
             value = None
         known = name in ("message", "error")
         if not isinstance(value, dict):
-            if name == "error":
-                raise StreamError(
-                    "the service ended the stream: " + excerpt(unveiled(data.encode(), self._reply.response))
-                )
-            if known and data.strip():
-                raise StreamError("an event of the stream is no JSON object")
+            self._pass_over(name, data, known)
             return None
         choices = value.get("choices")
         if name == "error" or (known and not choices and ("status" in value or "message" in value)):
@@ -429,7 +456,14 @@ class Stream:
             self._assembly.add(value)
         if not choices or not isinstance(choices, list):
             return None
-        return with_headers(ChatCompletionChunk(value), self.x_headers)
+        return with_headers(self._chunk(value), self.x_headers)
+
+    def _pass_over(self, name: str, data: str, known: bool) -> None:
+        """Pass over an event that is no JSON object, if nobody knows its name."""
+        if name in ERRORS:
+            raise StreamError("the service ended the stream: " + excerpt(unveiled(data.encode(), self._reply.response)))
+        if known and data.strip():
+            raise StreamError("an event of the stream is no JSON object")
 
     def _raise_event(self, value: dict[str, Any], data: str) -> NoReturn:
         status = value.get("status")
@@ -440,8 +474,7 @@ class Stream:
         raise StreamError("the service ended the stream: " + (reason or "without a reason"))
 
     def _complete(self) -> None:
-        self.completion = with_headers(ChatCompletion(self._assembly.whole()), self.x_headers)
-        self._shut(self._body.finish)
+        self.completion = with_headers(self._whole(self._assembly.whole()), self.x_headers)
 
     def _fail(self, exc: Exception) -> NoReturn:
         note, url = self._reply.note, self._reply.url
@@ -475,3 +508,17 @@ class Stream:
         finally:
             if self._reply.slot:
                 self._reply.slot.give_back()
+
+
+class Stream(EventStream):
+    """The events of a streamed chat."""
+
+    __doc__ = EventStream.__doc__
+    _chunk, _whole, _usage = ChatCompletionChunk, ChatCompletion, Usage
+    if TYPE_CHECKING:
+        completion: ChatCompletion | None
+
+        def __iter__(self) -> Iterator[ChatCompletionChunk]: ...
+        def __next__(self) -> ChatCompletionChunk: ...
+        @property
+        def usage(self) -> Usage | None: ...

@@ -18,11 +18,13 @@
     │   ├── RequestTimeout              a timeout or the deadline ran out (also a TimeoutError)
     │   └── StreamError                 a stream ended before its end
     ├── LengthFinishReasonError         the answer was cut off by max_tokens
-    └── ContentFilterError              the answer was replaced by the service's filter
+    ├── ContentFilterError              the answer was replaced by the service's filter
+    ├── ParseError                      the model's text is not what was asked for (also a ValueError)
+    └── FunctionCallError               the model wants a call that cannot be made
 
-No call raises the last two: they are for code that looks at ``finish_reason`` and wants the official library's names.
-Whatever ends a stream early carries ``.partial``, the text received until then. ``str()`` of each is one line without
-secrets. Only misuse of a method, such as a misspelt field, is a plain ``TypeError`` or ``ValueError``.
+The last four are raised by ``chat_parse`` and ``run_functions``. Whatever ends a stream early carries ``.partial``, the
+text received until then; whatever ends ``run_functions`` early carries ``.messages``, the history until then. ``str()``
+of each is one line without secrets. Only misuse, such as a misspelt field, is a plain ``TypeError`` or ``ValueError``.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ class GigaChatException(Exception):
     """The root of everything that this package raises on purpose."""
 
     partial: str | None = None
+    messages: list[Any] | None = None
     hurried = False  # true where only the call's deadline kept it from being tried again
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -76,6 +79,8 @@ class StreamError(TransportError):
 class LengthFinishReasonError(GigaChatException):
     """The answer was cut off by ``max_tokens``; ``.completion`` holds it."""
 
+    text = property(lambda self: self.partial or "")
+
     def __init__(self, completion: Any = None) -> None:
         super().__init__("the answer was cut off by max_tokens (finish_reason 'length')")
         self.completion = completion
@@ -84,9 +89,34 @@ class LengthFinishReasonError(GigaChatException):
 class ContentFilterError(GigaChatException):
     """The answer was replaced by the service's filter; ``.completion`` holds what came."""
 
+    text = property(lambda self: self.partial or "")
+
     def __init__(self, completion: Any = None) -> None:
         super().__init__("the answer was replaced by the service's filter (finish_reason 'blacklist')")
         self.completion = completion
+
+
+class ParseError(GigaChatException, ValueError):
+    """The answer is not what was asked for; ``.text`` is what the model wrote, ``.completion`` the whole answer."""
+
+    def __init__(self, what: str, text: str = "", completion: Any = None) -> None:
+        super().__init__(printable(f"the model's text cannot be used: {what}"))
+        self.text = self.partial = text
+        self.completion = completion
+
+
+class FunctionCallError(GigaChatException):
+    """A call that the model wants cannot be made.
+
+    ``.call`` is what it wants, ``.completion`` its answer, and ``.messages`` the whole history with that answer at its
+    end: whoever adds the results can go on from there.
+    """
+
+    def __init__(self, what: str, messages: Any = None, completion: Any = None, call: Any = None) -> None:
+        super().__init__(printable(what))
+        self.messages = messages
+        self.completion = completion
+        self.call = call
 
 
 class ResponseError(GigaChatException):

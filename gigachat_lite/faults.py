@@ -260,6 +260,10 @@ def hint_for(status: int, code: Any, message: str, url: str = "") -> str:
         return "Tokens are asked for too often: repeat later, and let one client serve all calls."
     if 300 <= status < 400:
         return "Redirects are not followed, for they would carry the token along: check base_url (GIGACHAT_BASE_URL)."
+    if status == 404 and "/files/" in url:
+        return "Check the file's id; a file that was deleted is gone."
+    if status == 413 and url.endswith("/files"):
+        return "The file is too large: an image may have 15 MB, audio 35 MB, a text 40 MB."
     if status == 404 and message == "No such model":
         return "Name another model." + (NEWER if CLASSIC in url else "")
     if status in (403, 404) and CLASSIC in url:

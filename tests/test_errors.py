@@ -99,12 +99,13 @@ def test_the_tree_of_classes():
     parents = {
         ResponseError: GigaChatException, ConfigurationError: ValueError, ModelNotSpecifiedError: ConfigurationError,
         TransportError: ConnectionError, TLSError: TransportError, StreamError: TransportError,
-        RequestTimeout: TimeoutError, LengthFinishReasonError: GigaChatException, ContentFilterError: GigaChatException}
+        RequestTimeout: TimeoutError, LengthFinishReasonError: GigaChatException, ContentFilterError: GigaChatException,
+        gigachat_lite.ParseError: ValueError, gigachat_lite.FunctionCallError: GigaChatException}
     assert all(issubclass(kind, parent) for kind, parent in parents.items())
     assert issubclass(RequestTimeout, TransportError)
     kinds = [getattr(gigachat_lite, name) for name in gigachat_lite.__all__]
     kinds = [kind for kind in kinds if inspect.isclass(kind) and issubclass(kind, BaseException)]
-    assert len(kinds) == 19 and all(issubclass(kind, GigaChatException) and kind.__doc__ for kind in kinds)
+    assert len(kinds) == 21 and all(issubclass(kind, GigaChatException) and kind.__doc__ for kind in kinds)
 
 
 def test_the_official_positional_form_is_accepted():

@@ -23,7 +23,11 @@ import gigachat_lite
 PACKAGE = pathlib.Path(gigachat_lite.__file__).parent
 ROOT = pathlib.Path(__file__).parent.parent
 MODULES = ["gigachat_lite", *(module.name for module in pkgutil.walk_packages([str(PACKAGE)], "gigachat_lite."))]
-HEAVY_ROOMS = ("emulator", "__main__", "testing", "doctor", "functions", "resources")
+HEAVY_ROOMS = (
+    *("emulator", "__main__", "testing", "doctor", "functions", "resources", "schemas", "streams", "files"),
+    *("models.assistants", "models.batches", "models.chat_completions", "models.files", "models.threads"),
+    "models.tools",
+)
 ROOT_SHA_256 = "d26d2d0231b7c39f92cc738512ba54103519e4405d68b5bd703e9788ca8ecf31"
 ASK = (
     "import sys, {name} as g\n"

@@ -1,0 +1,507 @@
+"""The endpoints with a name of their own: v2 chat, batches, assistants and threads.
+
+Each is one Call and one type, sent through the client that it belongs to. Names, parameters and their order are those
+of the official library.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from itertools import count
+from typing import TYPE_CHECKING, Any, Iterable, List, Mapping, Sequence, TypeVar, Union, overload
+from urllib.parse import quote, urlencode
+
+from . import models
+from .client import Call, GigaChat, room, with_field
+from .context import chat_completions_url_cvar, chat_url
+from .decode import decode_json, read_json, x_headers
+from .faults import ERROR_LIMIT, response_error
+from .models import A, ChatCompletion, Payload, check_fields, path_id, strings, to_json, with_headers
+from .models.chat import names_model
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .client import Options
+    from .decode import Reply
+    from .exceptions import ResponseError
+    from .functions import Given, Run
+    from .models import (
+        Assistant,
+        AssistantDelete,
+        AssistantFileDelete,
+        Assistants,
+        Batch,
+        Batches,
+        ChatCompletionResponse,
+        CreateAssistant,
+        Embeddings,
+        ThreadCompletion,
+        ThreadMessages,
+        ThreadMessagesResponse,
+        ThreadRunResponse,
+        ThreadRunResult,
+        Threads,
+    )
+    from .streams import ChatStream, ThreadStream
+
+    Result = Union[ChatCompletion, Embeddings, ResponseError]
+
+P = TypeVar("P")
+Message = Union[str, Mapping[str, Any]]
+
+
+class Resource:
+    """A group of endpoints; it holds the client, and the client does not hold it."""
+
+    __slots__ = ("_client",)
+
+    def __init__(self, client: GigaChat) -> None:
+        self._client = client
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._client!r}>"
+
+
+class ChatResource(Resource):
+    """``giga.chat(payload)`` is v1; ``create``, ``stream`` and ``parse`` are v2, whose messages have content in parts.
+
+    The comforts of v2's requests: strings where content or the name of a tool is due, ``reasoning`` and
+    ``response_format`` beside ``model_options``, ``profanity_check`` for ``disable_filter``.
+    """
+
+    __slots__ = ()
+
+    def __call__(self, payload: Payload, **options: Unpack[Options]) -> ChatCompletion:
+        """Ask, and get the whole answer (API documentation, POST /chat/completions).
+
+        ``payload`` is a question, a list of messages, or a whole request as a dict or ``Chat``.
+        """
+        client = self._client
+        call = Call("POST", client._chat_path(), to_json(client._chat_body(payload)), "generate")
+        return client._ask(call, ChatCompletion, options)
+
+    def create(self, payload: Payload, **options: Unpack[Options]) -> ChatCompletionResponse:
+        """Ask v2, and get the whole answer (POST /v2/chat/completions)."""
+        return self._client._ask(self._call(payload), models.ChatCompletionResponse, options)
+
+    def stream(self, payload: Payload, **options: Unpack[Options]) -> ChatStream:
+        """Ask v2, and get the answer as it is written; errors before its beginning are raised here."""
+        reply = self._client._send(self._call(payload, True), options)
+        stream: ChatStream = room("streams").ChatStream(reply, self._client._transport.translate)
+        return stream
+
+    @overload
+    def parse(
+        self, payload: Payload, *, response_format: type[P], strict: bool = True, **options: Unpack[Options]
+    ) -> tuple[ChatCompletionResponse, P]: ...
+
+    @overload
+    def parse(
+        self, payload: Payload, *, response_format: Any, strict: bool = True, **options: Unpack[Options]
+    ) -> tuple[ChatCompletionResponse, Any]: ...
+
+    def parse(
+        self, payload: Payload, *, response_format: Any, strict: bool = True, **options: Unpack[Options]
+    ) -> tuple[ChatCompletionResponse, Any]:
+        """Ask v2 for an answer of a type, and get the whole answer and its value, as ``chat_parse`` does with v1."""
+        schemas = room("schemas")
+        body = with_field(payload, "response_format", schemas.response_format(response_format, strict))
+        if isinstance(body.get("model_options"), Mapping):
+            body["model_options"] = {**body["model_options"], "response_format": body["response_format"]}
+        completion = self.create(body, **options)
+        return completion, schemas.parse_completion(completion, response_format)
+
+    def run_functions(
+        self,
+        payload: Payload,
+        functions: Iterable[Given] = (),
+        max_rounds: int = 5,
+        on_error: str = "tell",
+        **options: Unpack[Options],
+    ) -> Run:
+        """Ask v2, call the Python functions that the model wants called, and go on until it answers in words."""
+        run: Run = room("functions").run_functions(self._client, payload, functions, max_rounds, on_error, 2, **options)
+        return run
+
+    def _call(self, payload: Payload, stream: bool = False) -> Call:
+        body = _checked(models.v2_body(payload, self._client.config))
+        if not names_model(body):
+            body["model"] = self._client._model()
+        if stream:
+            body["stream"] = True
+        base_url, elsewhere = self._client.config["base_url"], chat_completions_url_cvar.get()
+        url = v2_base(base_url) + "/chat/completions" if elsewhere is None else chat_url(base_url, elsewhere)
+        return Call("POST", url, to_json(body), "generate", stream)
+
+
+def _checked(body: dict[str, Any]) -> dict[str, Any]:
+    """Describe the Python functions of a v2 request and check its history, where functions are in play."""
+    tools = [tool for tool in body.get("tools") or () if isinstance(tool, Mapping) and tool.get("functions")]
+    if not tools and all(message.get("role") not in ("tool", "function") for message in body["messages"]):
+        return body
+    functions = room("functions")
+    if not body.get("storage") and not body.get("assistant_id"):  # else the service has the beginning
+        functions.check_history(body["messages"])
+    for i, tool in enumerate(body.get("tools") or ()):
+        given = tool["functions"].get("specifications") if any(tool is one for one in tools) else None
+        if given:
+            described = {**tool["functions"], "specifications": functions.as_functions(given)[0]}
+            body["tools"] = [*body["tools"][:i], {**tool, "functions": described}, *body["tools"][i + 1 :]]
+    return body
+
+
+def v2_base(base_url: str) -> str:
+    """Make v2's address of v1's, which lies beside it; one that ends in no version gets v2 below it.
+
+    >>> v2_base("https://gigachat.devices.sberbank.ru/api/v1"), v2_base("http://localhost:8080")
+    ('https://gigachat.devices.sberbank.ru/api/v2', 'http://localhost:8080/v2')
+    """
+    return re.sub(r"/v\d+$", "", base_url) + "/v2"
+
+
+class BatchesResource(Resource):
+    """Many requests at once, answered later; for companies that pay as they go."""
+
+    __slots__ = ()
+
+    def create(
+        self,
+        requests: Sequence[Payload] | Mapping[str, Payload],
+        method: str = "chat_completions",
+        **options: Unpack[Options],
+    ) -> Batch:
+        """Hand in requests to be answered later (POST /batches).
+
+        With ``method="chat_completions"`` each is what ``chat()`` takes, with ``"embedder"`` a text, several, or a
+        whole request. A mapping names them; those of a list are named by their numbers, "0" and on.
+        """
+        if method not in ("chat_completions", "embedder"):
+            raise ValueError(f'method is "chat_completions" or "embedder", not {method!r}')
+        named = requests if isinstance(requests, Mapping) else dict(zip(map(str, count()), _several(requests)))
+        make = self._client._chat_body if method == "chat_completions" else _embeddings_body
+        items = [{"id": _text(name, "the name of a request"), "request": make(one)} for name, one in named.items()]
+        body = b"".join(to_json(item) + b"\n" for item in items)
+        call = Call("POST", _with_query("/batches", method=method), body, "create", content="application/octet-stream")
+        return self._client._ask(call, models.Batch, options)
+
+    def get(self, batch_id: str, **options: Unpack[Options]) -> Batch:
+        """Tell how far a batch is; ``output_file_id`` is there when it is completed (GET /batches?batch_id=)."""
+        reply = self._client._send(Call("GET", _with_query("/batches", batch_id=_text(batch_id, "batch_id"))), options)
+        found = self._read(reply)
+        same = [batch for batch in found if batch.get("id") == batch_id] or (found if len(found) == 1 else [])
+        if not same:
+            raise response_error(reply.url, 404, reply.data[:ERROR_LIMIT], reply.response.headers, "no such batch")
+        return with_headers(models.Batch(same[0]), x_headers(reply.response))
+
+    def list(self, **options: Unpack[Options]) -> Batches:
+        """List the batches of this account (GET /batches)."""
+        reply = self._client._send(Call("GET", "/batches"), options)
+        return with_headers(models.Batches(batches=self._read(reply)), x_headers(reply.response))
+
+    def results(self, batch: str | Mapping[str, Any], **options: Unpack[Options]) -> dict[str, Result]:
+        """Fetch the answers of a completed batch, by the names of their requests.
+
+        A request that failed has an error in its place, of the class that its status would have raised. A batch that
+        is not completed is a ValueError.
+        """
+        done = self.get(batch, **options) if isinstance(batch, str) else batch
+        if not done.get("output_file_id"):
+            raise ValueError(f"this batch has no results yet: its status is {done.get('status')!r}")
+        path = f"/files/{path_id(done['output_file_id'], 'output_file_id')}/content"
+        reply = self._client._send(Call("GET", path, each=lambda: {"Accept": "*/*"}), options)
+        lines = [self._read_line(reply, line) for line in reply.data.split(b"\n") if line.strip()]
+        kind = models.Embeddings if done.get("method") == "embedder" else ChatCompletion
+        return {str(line.get("id")): self._result(reply, line, kind) for line in lines}
+
+    def _read(self, reply: Reply) -> List[Any]:
+        """Read a list of batches in any of its forms: bare, in an object, or one batch alone."""
+        found = read_json(reply)
+        if not isinstance(found, list):
+            one = self._client._wrap(reply, dict, models.Batches)
+            found = one.get("batches", [one] if one else [])
+        return [batch for batch in found or () if isinstance(batch, dict)]
+
+    def _read_line(self, reply: Reply, line: bytes) -> dict[str, Any]:
+        try:
+            value = decode_json(line.decode("utf-8"))
+        except (ValueError, RecursionError):
+            value = None
+        if isinstance(value, dict):
+            return value
+        headers = reply.response.headers
+        raise response_error(reply.url, 200, line[:ERROR_LIMIT], headers, "a line of the results is no JSON object")
+
+    def _result(self, reply: Reply, line: dict[str, Any], kind: type[ChatCompletion] | type[Embeddings]) -> Result:
+        result, error = line.get("result"), line.get("error")
+        if isinstance(result, dict):
+            return with_headers(kind(result), x_headers(reply.response))
+        status = error.get("status") if isinstance(error, dict) else None
+        content = to_json(error if isinstance(error, dict) else {"message": str(error)})
+        return response_error(reply.url, status if isinstance(status, int) else 500, content, reply.response.headers)
+
+
+class AssistantsResource(Resource):
+    """Models with instructions, files and functions, kept by the service."""
+
+    __slots__ = ()
+
+    def get(self, assistant_id: str | None = None, **options: Unpack[Options]) -> Assistants:
+        """List the assistants, or one of them (GET /assistants)."""
+        call = Call("GET", _with_query("/assistants", assistant_id=assistant_id))
+        return self._client._ask(call, models.Assistants, options)
+
+    def create(
+        self,
+        model: str,
+        name: str,
+        instructions: str | None = None,
+        description: str | None = None,
+        file_ids: Sequence[str] | None = None,
+        functions: Sequence[Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        **options: Unpack[Options],
+    ) -> CreateAssistant:
+        """Make an assistant (POST /assistants); ``metadata`` holds 16 pairs at most."""
+        body = {"model": model, "name": name, "description": description, "instructions": instructions}
+        return self._post("", _given(body, file_ids, functions, metadata), models.CreateAssistant, options)
+
+    def update(
+        self,
+        assistant_id: str,
+        name: str | None = None,
+        description: str | None = None,
+        instructions: str | None = None,
+        file_ids: Sequence[str] | None = None,
+        functions: Sequence[Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        **options: Unpack[Options],
+    ) -> Assistant:
+        """Change what is given of an assistant (POST /assistants/modify)."""
+        body = {"assistant_id": assistant_id, "name": name, "description": description, "instructions": instructions}
+        return self._post("/modify", _given(body, file_ids, functions, metadata), models.Assistant, options)
+
+    def delete_file(self, assistant_id: str, file_id: str, **options: Unpack[Options]) -> AssistantFileDelete:
+        """Take a file from an assistant (POST /assistants/files/delete)."""
+        body = {"assistant_id": assistant_id, "file_id": file_id}
+        return self._post("/files/delete", body, models.AssistantFileDelete, options)
+
+    def delete(self, assistant_id: str, **options: Unpack[Options]) -> AssistantDelete:
+        """Delete an assistant (POST /assistants/delete)."""
+        return self._post("/delete", {"assistant_id": assistant_id}, models.AssistantDelete, options)
+
+    def _post(self, path: str, body: Mapping[str, Any], kind: type[A], options: Options) -> A:
+        return self._client._ask(Call("POST", "/assistants" + path, to_json(body), "create"), kind, options)
+
+
+class ThreadsResource(Resource):
+    """Dialogues kept by the service. What is not given is not sent; the options of a run are a ``ThreadRunOptions``."""
+
+    __slots__ = ()
+
+    def get_threads(
+        self,
+        assistants_ids: Sequence[str] | None = None,
+        limit: int | None = None,
+        before: int | None = None,
+        **options: Unpack[Options],
+    ) -> Threads:
+        """List the threads (GET /threads)."""
+        ids = None if assistants_ids is None else strings(assistants_ids, "assistants_ids")
+        path = _with_query("/threads", assistants_ids=ids, limit=limit, before=before)
+        return self._client._ask(Call("GET", path), models.Threads, options)
+
+    list = get_threads
+
+    def create_thread(self, **options: Unpack[Options]) -> str:
+        """Begin a thread, and get its id (POST /threads)."""
+        return self._post("", {}, models.Thread, options).id
+
+    def retrieve(self, threads_ids: Sequence[str], **options: Unpack[Options]) -> Threads:
+        """Describe these threads (POST /threads/retrieve)."""
+        return self._post("/retrieve", {"threads_ids": strings(threads_ids, "threads_ids")}, models.Threads, options)
+
+    def delete(self, thread_id: str, **options: Unpack[Options]) -> bool:
+        """Delete a thread; True, or an error is raised (POST /threads/delete)."""
+        self._client._send(Call("POST", "/threads/delete", to_json({"thread_id": thread_id}), "create"), options)
+        return True
+
+    def get_messages(
+        self, thread_id: str, limit: int | None = None, before: int | None = None, **options: Unpack[Options]
+    ) -> ThreadMessages:
+        """List the messages of a thread (GET /threads/messages)."""
+        path = _with_query("/threads/messages", thread_id=_text(thread_id, "thread_id"), limit=limit, before=before)
+        return self._client._ask(Call("GET", path), models.ThreadMessages, options)
+
+    def add_message(self, thread_id: str, message: Message, **options: Unpack[Options]) -> ThreadMessagesResponse:
+        """Add a message to a thread, a string being the user's (POST /threads/messages)."""
+        return self.add_messages(thread_id, [message], **options)
+
+    def add_messages(
+        self, thread_id: str | None = None, messages: Sequence[Message] | None = None, **options: Unpack[Options]
+    ) -> ThreadMessagesResponse:
+        """Add messages to a thread, or to a new one (POST /threads/messages)."""
+        body = self._dialogue(messages or [], thread_id)
+        return self._post("/messages", body, models.ThreadMessagesResponse, options)
+
+    def run(
+        self,
+        thread_id: str,
+        assistant_id: str | None = None,
+        thread_options: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+        **more: Unpack[Options],
+    ) -> ThreadRunResponse:
+        """Have a thread answered; ``get_run()`` tells when it is (POST /threads/run)."""
+        body = _run(_either(thread_options, options), thread_id=thread_id, assistant_id=assistant_id)
+        return self._post("/run", body, models.ThreadRunResponse, more)
+
+    def get_run(self, thread_id: str, **options: Unpack[Options]) -> ThreadRunResult:
+        """Tell how far a run is; its ``messages`` are there when it is ready (GET /threads/run)."""
+        path = _with_query("/threads/run", thread_id=_text(thread_id, "thread_id"))
+        return self._client._ask(Call("GET", path), models.ThreadRunResult, options)
+
+    def run_stream(
+        self,
+        thread_id: str,
+        assistant_id: str | None = None,
+        thread_options: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+        **more: Unpack[Options],
+    ) -> ThreadStream:
+        """Have a thread answered, and get the answer as it is written (POST /threads/run)."""
+        body = _run(_either(thread_options, options), thread_id=thread_id, assistant_id=assistant_id)
+        return self._stream("/run", body, more)
+
+    def run_messages(
+        self,
+        messages: Sequence[Message],
+        thread_id: str | None = None,
+        assistant_id: str | None = None,
+        model: str | None = None,
+        thread_options: Mapping[str, Any] | None = None,
+        **options: Unpack[Options],
+    ) -> ThreadCompletion:
+        """Add messages to a thread, or to a new one, and get the answer (POST /threads/messages/run)."""
+        body = _run(thread_options, **self._dialogue(messages, thread_id, assistant_id, model))
+        return self._post("/messages/run", body, models.ThreadCompletion, options, True)
+
+    def rerun_messages(
+        self, thread_id: str, thread_options: Mapping[str, Any] | None = None, **options: Unpack[Options]
+    ) -> ThreadCompletion:
+        """Have the last answer of a thread made anew (POST /threads/messages/rerun)."""
+        body = _run(thread_options, thread_id=thread_id)
+        return self._post("/messages/rerun", body, models.ThreadCompletion, options, True)
+
+    def run_messages_stream(
+        self,
+        messages: Sequence[Message],
+        thread_id: str | None = None,
+        assistant_id: str | None = None,
+        model: str | None = None,
+        thread_options: Mapping[str, Any] | None = None,
+        update_interval: float | None = None,
+        **options: Unpack[Options],
+    ) -> ThreadStream:
+        """Add messages to a thread, or to a new one, and get the answer as it is written."""
+        dialogue = self._dialogue(messages, thread_id, assistant_id, model)
+        return self._stream("/messages/run", _run(thread_options, **dialogue, update_interval=update_interval), options)
+
+    def rerun_messages_stream(
+        self,
+        thread_id: str,
+        thread_options: Mapping[str, Any] | None = None,
+        update_interval: float | None = None,
+        **options: Unpack[Options],
+    ) -> ThreadStream:
+        """Have the last answer of a thread made anew, and get it as it is written."""
+        body = _run(thread_options, thread_id=thread_id, update_interval=update_interval)
+        return self._stream("/messages/rerun", body, options)
+
+    def _dialogue(
+        self,
+        messages: Sequence[Message],
+        thread_id: str | None = None,
+        assistant_id: str | None = None,
+        model: str | None = None,
+    ) -> dict[str, Any]:
+        """Put messages and what they belong to together; a thread or an assistant has its own model."""
+        given = {"thread_id": thread_id, "assistant_id": assistant_id}
+        body = {name: value for name, value in given.items() if value is not None}
+        messages = [{"role": "user", "content": one} if isinstance(one, str) else one for one in _several(messages)]
+        return {**(body or {"model": model or self._client._model()}), "messages": messages}
+
+    def _post(
+        self, path: str, body: Mapping[str, Any], kind: type[A], options: Options, generates: bool = False
+    ) -> A:
+        call = Call("POST", "/threads" + path, to_json(body), "create", generates=generates)
+        return self._client._ask(call, kind, options)
+
+    def _stream(self, path: str, body: Mapping[str, Any], options: Options) -> ThreadStream:
+        call = Call("POST", "/threads" + path, to_json({**body, "stream": True}), "create", stream=True, generates=True)
+        reply = self._client._send(call, options)
+        stream: ThreadStream = room("streams").ThreadStream(reply, self._client._transport.translate)
+        return stream
+
+
+def _run(thread_options: Mapping[str, Any] | None, **fields: Any) -> dict[str, Any]:
+    """Make the body of a run: its options, a Python function among them as its description, and these fields."""
+    body = {name: value for name, value in (thread_options or {}).items() if value is not None}
+    check_fields(body, models.ThreadRunOptions, "thread_options")
+    if "functions" in body:
+        body["functions"] = room("functions").as_functions(body["functions"])[0]
+    return {**body, **{name: value for name, value in fields.items() if value is not None}}
+
+
+def _either(thread_options: Mapping[str, Any] | None, options: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Take the options of a run, also under the official library's old name for them."""
+    if thread_options or not options:
+        return thread_options
+    warnings.warn("options is the old name: give thread_options", DeprecationWarning, stacklevel=3)
+    return options
+
+
+def _given(
+    body: Mapping[str, Any],
+    file_ids: Sequence[str] | None,
+    functions: Sequence[Any] | None,
+    metadata: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """Add to a body, and leave out what was not given: a null would say that it is to be cleared."""
+    more: dict[str, Any] = {"metadata": metadata}
+    if file_ids is not None:
+        more["file_ids"] = strings(file_ids, "file_ids")
+    if functions is not None:
+        more["functions"] = room("functions").as_functions(functions)[0]
+    return {name: value for name, value in {**body, **more}.items() if value is not None}
+
+
+def _embeddings_body(payload: Any) -> dict[str, Any]:
+    """Make a request for embeddings of a text, of several, or of a request."""
+    body = dict(payload) if isinstance(payload, Mapping) else {"input": payload}
+    return {"model": "Embeddings", **body, "input": strings(body.get("input") or [], "input")}
+
+
+def _with_query(path: str, **query: Any) -> str:
+    """Add what was given of a query to a path.
+
+    >>> _with_query("/threads", assistants_ids=["a", "b&c"], limit=None)
+    '/threads?assistants_ids=a&assistants_ids=b%26c'
+    """
+    given = urlencode({name: value for name, value in query.items() if value is not None}, True, quote_via=quote)
+    return path + "?" + given if given else path
+
+
+def _text(value: str, name: str) -> str:
+    """Take a string that says something; an empty id would ask for everything."""
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"{name}: a string is needed, and not an empty one")
+    return value
+
+
+def _several(values: Any) -> Sequence[Any]:
+    """Take a list; one string or one dict in its place is a slip."""
+    if isinstance(values, (str, bytes, Mapping)):
+        raise TypeError("a list is needed")
+    return list(values)

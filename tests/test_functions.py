@@ -1,0 +1,745 @@
+"""Python callables as functions of the model: descriptions, checks, and the loop that calls them."""
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import decimal
+import enum
+import functools
+import json
+import pickle
+from types import SimpleNamespace
+from typing import Any, Dict, List, Optional
+
+import pytest
+
+from clients import new_client
+from gigachat_lite import Chat, Emulator, Function, GigaChatException, Messages, RateLimitError
+from gigachat_lite.client import Call
+from gigachat_lite.functions import (
+    FunctionCallError,
+    Run,
+    as_functions,
+    check_functions,
+    check_history,
+    checked,
+    describe,
+    result_json,
+    run_functions,
+)
+from gigachat_lite.models import Answer, to_json
+
+try:
+    from typing import Literal, TypedDict
+except ImportError:  # Python 3.7
+    from typing_extensions import Literal, TypedDict
+
+STATE_ID = "0199e210-2f13-744c-8fe5-c9a19fe27db7"
+STRING, INTEGER = {"type": "string"}, {"type": "integer"}
+
+
+class Unit(enum.Enum):
+    CELSIUS = "C"
+    FAHRENHEIT = "F"
+
+
+@dataclasses.dataclass
+class Place:
+    city: str
+    flat: Optional[int] = None
+
+
+@dataclasses.dataclass
+class Report:
+    place: Place
+    unit: Unit = Unit.CELSIUS
+
+
+class Row(TypedDict):
+    n: int
+
+
+def weather(city: str, days: int = 3, unit: Unit = Unit.CELSIUS, kind: Optional[Literal["brief", "full"]] = None):
+    """Узнать погоду.
+
+    Args:
+        city: город,
+            по-русски
+        days (int): на сколько дней
+    """
+    return {"city": city, "days": days, "unit": unit.value, "kind": kind}
+
+
+def report(place: Place, rows: List[Row], extra: Dict[str, Any], when: datetime.date) -> Report:
+    """Собрать отчёт.
+
+    :param place: где
+    """
+    return Report(place)
+
+
+def loose(a, b=1, *args, c="x", d=None, **kwargs):
+    return None
+
+
+def nothing():
+    pass
+
+
+def annotated_any(value: Any) -> Any:
+    return value
+
+
+class Counter:
+    """Считать вызовы."""
+
+    def __init__(self):
+        self.calls = []
+
+    def __call__(self, text: str) -> int:
+        self.calls.append(text)
+        return len(self.calls)
+
+    def method(self, text: str) -> str:
+        """Вернуть текст."""
+        return text
+
+
+def example(a: int) -> int:
+    return a
+
+
+example.few_shot_examples = [{"request": "Один", "params": {"a": 1}}]
+example.return_parameters = {"type": "object", "properties": {"result": INTEGER}}
+
+
+# ---- Descriptions
+
+
+PLACE = {"type": "object", "properties": {"city": STRING, "flat": INTEGER}, "required": ["city"]}
+DESCRIPTIONS = {
+    "weather": (weather, {"name": "weather", "description": "Узнать погоду.", "parameters": {
+        "type": "object",
+        "properties": {
+            "city": {"type": "string", "description": "город, по-русски"},
+            "days": {"type": "integer", "description": "на сколько дней", "default": 3},
+            "unit": {"type": "string", "enum": ["C", "F"], "default": "C"},
+            "kind": {"type": "string", "enum": ["brief", "full"]}},
+        "required": ["city"]}}),
+    "report": (report, {"name": "report", "description": "Собрать отчёт.", "parameters": {
+        "type": "object",
+        "properties": {
+            "place": {**PLACE, "description": "где"},
+            "rows": {"type": "array", "items": {"type": "object", "properties": {"n": INTEGER}, "required": ["n"]}},
+            "extra": {"type": "object", "properties": {}, "additionalProperties": True},
+            "when": {"type": "string", "format": "date"}},
+        "required": ["place", "rows", "extra", "when"]},
+        "return_parameters": {"type": "object", "properties": {
+            "place": PLACE, "unit": {"type": "string", "enum": ["C", "F"], "default": "C"}}, "required": ["place"]}}),
+    "no annotations": (loose, {"name": "loose", "parameters": {
+        "type": "object",
+        "properties": {"a": STRING, "b": {"type": "integer", "default": 1}, "c": {"type": "string", "default": "x"},
+                       "d": STRING},
+        "required": ["a"]}}),
+    "no parameters": (nothing, {"name": "nothing", "parameters": {"type": "object", "properties": {}}}),
+    "Any": (annotated_any, {"name": "annotated_any", "parameters": {
+        "type": "object", "properties": {"value": {}}, "required": ["value"]}}),
+    "an object": (Counter(), {"name": "Counter", "description": "Считать вызовы.", "parameters": {
+        "type": "object", "properties": {"text": STRING}, "required": ["text"]}}),
+    "a method": (Counter().method, {"name": "method", "description": "Вернуть текст.", "parameters": {
+        "type": "object", "properties": {"text": STRING}, "required": ["text"]}}),
+    "a partial": (functools.partial(example, 5), {"name": "example", "parameters": {
+        "type": "object", "properties": {}}}),
+    "a wrapped function": (functools.lru_cache()(example), {
+        "name": "example", "parameters": {"type": "object", "properties": {"a": INTEGER}, "required": ["a"]},
+        "few_shot_examples": example.few_shot_examples, "return_parameters": example.return_parameters}),
+    "attributes": (example, {
+        "name": "example", "parameters": {"type": "object", "properties": {"a": INTEGER}, "required": ["a"]},
+        "few_shot_examples": example.few_shot_examples, "return_parameters": example.return_parameters}),
+}
+
+
+@pytest.mark.parametrize("name", DESCRIPTIONS)
+def test_a_callable_is_described(name):
+    function, wanted = DESCRIPTIONS[name]
+    description = describe(function)
+    assert description == wanted and type(description) is Function
+    check_functions([description])
+
+
+def test_what_is_given_wins_over_what_is_found():
+    given = {"name": "1st", "description": "Иначе.", "parameters": {},
+             "few_shot_examples": [{"request": "?", "params": {}}], "return_parameters": {"type": "object"}}
+    with pytest.raises(ValueError, match="is no name"):
+        describe(weather, **given)  # it begins with a digit
+    given["name"] = "other"
+    assert describe(weather, **given) == given
+    with pytest.raises(TypeError, match="did you mean 'description'"):
+        describe(weather, descripton="x")
+
+
+async def waits():
+    pass
+
+
+def yields():
+    yield 1
+
+
+def unreadable(x: NoSuchName):  # noqa: F821
+    pass
+
+
+def two_types(x: bytes):
+    pass
+
+
+def имя():
+    pass
+
+
+@pytest.mark.parametrize("function, kind, said", [
+    (lambda: 0, ValueError, "'<lambda>' is no name for a function"),
+    (имя, ValueError, "'имя' is no name"),
+    (Place, TypeError, "a function is needed"),
+    (5, TypeError, "a function is needed, not 5"),
+    (waits, TypeError, "waits has to return its result: it is async"),
+    (yields, TypeError, "yields has to return its result"),
+    (unreadable, TypeError, "the annotations of unreadable cannot be read"),
+    (two_types, TypeError, r"two_types\.x: bytes is no type"),
+])
+def test_what_cannot_be_described_is_refused(function, kind, said):
+    with pytest.raises(kind, match=said):
+        describe(function)
+
+
+def test_functions_are_descriptions_callables_pairs_and_names():
+    own = {"name": "own", "parameters": {"type": "object", "properties": {}}}
+    named = Function(name="named", parameters={})
+    descriptions, callables = as_functions([weather, own, (named, nothing), "text2image", {"name": "text2model3d"}])
+    assert descriptions == [describe(weather), own, named, {"name": "text2image"}, {"name": "text2model3d"}]
+    assert descriptions[1] is own and callables == {"weather": weather, "named": nothing}
+
+
+@pytest.mark.parametrize("functions, kind, said", [
+    (weather, TypeError, "a list is needed"),
+    ({"name": "x"}, TypeError, "a list is needed"),
+    ([5], TypeError, r"functions\[0\]: a callable or a description is needed, not int"),
+    ([weather, weather], ValueError, r"functions\[1\]: there is a function 'weather' already"),
+    ([weather, {"name": "1st", "parameters": {}}], ValueError, r"functions\[1\]: '1st' is no name"),
+    ([{"name": "a b", "parameters": {}}], ValueError, "'a b' is no name"),
+    ([{"name": "a\n", "parameters": {}}], ValueError, "is no name"),
+    ([{}], ValueError, "None is no name"),
+    ([{"name": "x"}], ValueError, r"functions\[0\] \(x\) needs parameters"),
+    (["x"], ValueError, "needs parameters"),
+    ([{"name": "x", "parameters": {"properties": {"data": {"type": "object"}}}}], ValueError,
+     r"functions\[0\] \(x\)\.parameters\.properties\.data is an object without properties"),
+    ([{"name": "x", "parameters": {"properties": {"a": {"type": "array", "items": {"type": "object"}}}}}], ValueError,
+     r"properties\.a\.items is an object without properties"),
+    ([{"name": "x", "parameters": {"properties": {"a": "string"}}}], ValueError, "is no JSON Schema"),
+    ([{"name": "x", "parameters": {"properties": ["a"]}}], ValueError, "is no JSON Schema"),
+    ([{"name": "x", "parameters": {}, "few_shot_examples": [{"request": "?"}]}], ValueError,
+     r"few_shot_examples\[0\] needs request and params"),
+    ([({"name": "x", "parameters": {}}, unreadable)], TypeError, "cannot be read"),
+    ([({"name": "x", "parameters": {}}, waits)], TypeError, "async"),
+])
+def test_wrong_functions_are_refused_with_their_place(functions, kind, said):
+    with pytest.raises(kind, match=said):
+        as_functions(functions)
+
+
+def test_a_forced_function_has_to_be_there():
+    check_functions([describe(weather)], {"name": "weather"})
+    check_functions([], {"name": "text2image"})
+    check_functions([], "auto")
+    with pytest.raises(ValueError, match="'wether' is not among the functions; did you mean 'weather'"):
+        check_functions([describe(weather)], {"name": "wether"})
+
+
+# ---- Histories
+
+
+SYSTEM, USER = {"role": "system", "content": "Кратко."}, {"role": "user", "content": "Погода?"}
+SAID = {"role": "assistant", "content": "Ясно."}
+CALL = {"role": "assistant", "content": "", "function_call": {"name": "weather", "arguments": {"city": "Тула"}}}
+STATE = {"role": "assistant", "content": "", "functions_state_id": STATE_ID}
+RESULT = {"role": "function", "name": "weather", "content": '{"t": 3}'}
+CALL2 = {"role": "assistant", "content": [{"function_call": {"name": "weather", "arguments": {}}}]}
+RESULT2 = {"role": "tool", "content": [{"function_result": {"name": "weather", "result": {"t": 3}}}]}
+USER2 = {"role": "user", "content": [{"text": "Погода?"}]}
+
+GOOD = [
+    [USER],
+    [SYSTEM, USER, SAID, USER],
+    [USER, CALL, RESULT],
+    [SYSTEM, USER, CALL, RESULT, SAID, USER, CALL, RESULT],
+    [USER, STATE, RESULT],
+    [USER, STATE, USER],
+    [USER, {**CALL, "content": None}, RESULT],
+    [USER, {**CALL, "function_call": {"name": "weather", "arguments": "{}"}}, {**RESULT, "content": "[1]"}],
+    [Messages(role="user", content="?"), Messages(CALL), Messages(RESULT)],
+    [{**USER, "attachments": ["id"]}],
+    [USER2, CALL2, RESULT2, {"role": "assistant", "content": [{"text": "Ясно"}]}],
+    [USER2, CALL2, {**RESULT2, "role": "function"}],
+    [USER2, CALL2, {"role": "tool", "content": [{"function_result": {"name": "weather", "result": '{"t": 3}'}}]}],
+    [USER2, {"role": "assistant", "content": [{"text": "Ясно"}], "tool_state_id": STATE_ID}, RESULT2],
+    [{"role": "user", "content": ["Погода?", {"files": [{"id": "x"}]}]}],
+]
+
+
+@pytest.mark.parametrize("messages", GOOD)
+def test_a_good_history_passes(messages):
+    check_history(messages)
+
+
+@pytest.mark.parametrize("messages, said", [
+    ([USER, SYSTEM], r"messages\[1\]: a system message is only allowed as the first"),
+    ([SYSTEM, SYSTEM, USER], r"messages\[1\]: a system message"),
+    ([USER, CALL], r"messages\[1\]: the call of function 'weather' has no result: messages\[2\] has to be it"),
+    ([USER, CALL, USER], r"messages\[1\]: the call of function 'weather' has no result"),
+    ([USER, CALL, SAID, RESULT], r"messages\[1\]: the call"),
+    ([USER, RESULT], r"messages\[1\]: this result has no call of a function before it"),
+    ([USER, CALL, RESULT, RESULT], r"messages\[3\]: this result has no call"),
+    ([USER, CALL, {**RESULT, "content": "ясно"}], r"messages\[2\].content: a result is a string that holds JSON"),
+    ([USER, CALL, {**RESULT, "content": '{"t": NaN}'}], r"messages\[2\].content: a result"),
+    ([USER, CALL, {**RESULT, "content": {"t": 3}}], r"messages\[2\].content: a result"),
+    ([{**USER, "function_call": CALL["function_call"]}], r"messages\[0\].function_call is an object, in messages"),
+    ([{**CALL, "function_call": "weather"}], r"messages\[0\].function_call is an object"),
+    ([{**SAID, "attachments": ["id"]}], r"messages\[0\].attachments are for role user"),
+    ([{"role": "user"}], r"messages\[0\].content is needed"),
+    ([{"content": "?"}], r"messages\[0\] needs to be an object with a role"),
+    (["?"], r"messages\[0\] needs to be an object"),
+    ([USER2, CALL2], r"messages\[1\]: the call of function 'weather' has no result"),
+    ([USER2, RESULT2], r"messages\[1\]: this result has no call"),
+    ([USER2, CALL2, {"role": "tool", "content": [{"text": "3"}]}], r"messages\[2\] of role 'tool' needs a"),
+    ([USER2, CALL2, {"role": "tool", "content": [{"function_result": {"result": {}}}]}],
+     r"messages\[2\].content\[0\].function_result needs the name"),
+    ([USER2, CALL2, {"role": "tool", "content": [{"function_result": {"name": "weather", "result": "3 градуса"}}]}],
+     r"messages\[2\].content\[0\].function_result.result has to be an object"),
+    ([{"role": "assistant", "content": [{"function_call": {"name": "weather", "arguments": "{}"}}]}],
+     r"messages\[0\].content\[0\].function_call needs arguments that are an object"),
+    ([{"role": "user", "content": [5]}], r"messages\[0\].content\[0\] is no part"),
+])
+def test_a_broken_history_is_refused_with_the_index_of_the_message(messages, said):
+    with pytest.raises(ValueError, match="^" + said):
+        check_history(messages)
+
+
+def test_a_request_is_checked_and_its_callables_are_described():
+    assert checked({"messages": [USER], "functions": [weather]}) == {
+        "messages": [USER], "functions": [describe(weather)]}
+    assert checked({"messages": [USER]}) == {"messages": [USER]}
+    kept = {"messages": [RESULT], "storage": {"is_stateful": True}}
+    assert checked(kept) == kept
+    for body, said in (
+        ({"messages": [USER, CALL], "functions": [weather]}, r"messages\[1\]"),
+        ({"messages": [USER], "functions": [weather], "function_call": {"name": "x"}}, "'x' is not among"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            checked(body)
+
+
+# ---- Results
+
+
+@pytest.mark.parametrize("value, wanted", [
+    ({"t": 5}, {"t": 5}),
+    ("солнечно", {"result": "солнечно"}),
+    ("", {"result": ""}),
+    ("42", {"result": "42"}),
+    (None, {"result": None}),
+    (5, {"result": 5}),
+    ([1, 2], {"result": [1, 2]}),
+    ((1, {2}), {"result": [1, [2]]}),
+    ('{"t": 5}', {"t": 5}),  # it is JSON already
+    (' {"t": 5}\n', {"t": 5}),
+    ("[1, 2]", {"result": [1, 2]}),
+    ("{так}", {"result": "{так}"}),
+    ('{"t": NaN}', {"result": '{"t": NaN}'}),
+    (Unit.CELSIUS, {"result": "C"}),
+    (Report(Place("Тула", 5)), {"place": {"city": "Тула", "flat": 5}, "unit": "C"}),
+    ([Place("Тула")], {"result": [{"city": "Тула", "flat": None}]}),
+    ({"when": datetime.date(2026, 1, 15), "price": decimal.Decimal("1.50")}, {"when": "2026-01-15", "price": "1.50"}),
+    (Answer(data=[]), {"data": []}),
+    (SimpleNamespace(model_dump=lambda mode: {"mode": mode}), {"mode": "json"}),
+    ({1: "a"}, {"1": "a"}),
+], ids=str)
+def test_a_result_becomes_a_json_object(value, wanted):
+    assert json.loads(result_json(value)) == wanted
+
+
+@pytest.mark.parametrize("value", [object(), {"t": float("nan")}, b"x", {(1, 2): 3}])
+def test_a_result_that_json_has_no_room_for_is_an_error(value):
+    with pytest.raises((TypeError, ValueError)):
+        result_json(value)
+
+
+# ---- The loop, in the first version
+
+
+@pytest.fixture
+def emu():
+    with Emulator() as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def giga(emu):
+    return new_client(**emu.config, max_retries=0)
+
+
+def sent(emulator):
+    """List the bodies of the requests for answers, as JSON."""
+    return [request.json() for request in emulator.requests if request.path.endswith("/chat/completions")]
+
+
+def wants(name, arguments, **more):
+    """Make an answer that calls a function."""
+    message = {"role": "assistant", "content": "", "function_call": {"name": name, "arguments": arguments}, **more}
+    return {"choices": [{"message": message, "index": 0, "finish_reason": "function_call"}], "created": 1, "model": "m",
+            "object": "chat.completion", "usage": {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12}}
+
+
+def says(text, reason="stop"):
+    """Make an answer in words."""
+    return {"choices": [{"message": {"role": "assistant", "content": text}, "index": 0, "finish_reason": reason}],
+            "created": 1, "model": "m", "object": "chat.completion",
+            "usage": {"prompt_tokens": 20, "completion_tokens": 3, "total_tokens": 23}}
+
+
+def test_functions_are_called_until_the_model_answers(emu, giga):
+    run = run_functions(giga, "Какая погода в Туле на 5 дней?", [weather])
+    first, second = sent(emu)
+    assert first["functions"] == second["functions"] == [describe(weather)] and first["function_call"] == "auto"
+    question, call, result = second["messages"]
+    assert first["messages"] == [question] == [{"role": "user", "content": "Какая погода в Туле на 5 дней?"}]
+    assert call["function_call"]["name"] == "weather" and call["role"] == "assistant" and call["functions_state_id"]
+    arguments = call["function_call"]["arguments"]
+    assert result == {"role": "function", "name": "weather", "content": result["content"]}
+    assert json.loads(result["content"])["city"] == arguments["city"]
+    assert isinstance(run, Run) and run.messages == second["messages"] + [run.completion.choices[0].message]
+    assert run.text == run.completion.choices[0].message.content and "погод" in run.text
+    check_history(run.messages)
+    assert giga.chat(Chat(messages=run.messages + [{"role": "user", "content": "Спасибо"}])).choices
+
+
+def test_the_history_is_exact_and_usage_is_summed(emu, giga):
+    emu.enqueue(body=wants("weather", {"city": "Тула", "unit": "F"}, functions_state_id=STATE_ID))
+    emu.enqueue(body=wants("nothing", "{}"))  # a string holds them, as the specification has it
+    emu.enqueue(body=says("Готово"))
+    given = [SYSTEM, USER]
+    run = run_functions(giga, {"messages": given, "temperature": 0.5, "functions": [weather]}, [nothing])
+    assert run.messages == [
+        SYSTEM, USER,
+        {"role": "assistant", "content": "", "function_call": {
+            "name": "weather", "arguments": {"city": "Тула", "unit": "F"}}, "functions_state_id": STATE_ID},
+        {"role": "function", "name": "weather", "content": '{"city": "Тула", "days": 3, "unit": "F", "kind": null}'},
+        {"role": "assistant", "content": "", "function_call": {"name": "nothing", "arguments": "{}"}},
+        {"role": "function", "name": "nothing", "content": '{"result": null}'},
+        {"role": "assistant", "content": "Готово"}]
+    assert run.usage == {"prompt_tokens": 40, "completion_tokens": 7, "total_tokens": 47}
+    assert run.usage.total_tokens == 47 and given == [SYSTEM, USER]
+    assert [body["messages"] for body in sent(emu)] == [run.messages[:2], run.messages[:4], run.messages[:6]]
+    assert {body["temperature"] for body in sent(emu)} == {0.5}
+    assert [f["name"] for f in sent(emu)[0]["functions"]] == ["weather", "nothing"]
+
+
+def test_a_forced_call_is_forced_once(emu, giga):
+    run = run_functions(giga, {"messages": [USER], "function_call": {"name": "nothing"}}, [nothing])
+    assert [body["function_call"] for body in sent(emu)] == [{"name": "nothing"}, "auto"] and run.text
+
+
+def test_without_functions_it_is_a_plain_chat(emu, giga):
+    run = run_functions(giga, "Сколько будет 2 + 2?", headers={"X-Session-ID": "s"}, timeout=5)
+    assert run.text == "2 + 2 = 4" and "functions" not in sent(emu)[0] and "function_call" not in sent(emu)[0]
+    assert emu.requests[-1].headers["x-session-id"] == "s"
+
+
+def test_a_filtered_answer_is_an_answer(emu, giga):
+    emu.enqueue(body=says("Не люблю", "blacklist"))
+    assert run_functions(giga, "?", [nothing]).completion.choices[0].finish_reason == "blacklist"
+
+
+def typed(place: Place, unit: Unit, rows: List[Row], note: Optional[str], n: int = 1, s: str = "s", d=None) -> Any:
+    return [type(place).__name__, place.city, unit.name, rows, note, n, s, d]
+
+
+def maybe(a: Optional[int] = 5, b: Optional[int] = 6) -> Any:
+    return [a, b]
+
+
+def hungry(a: int, **more: Any) -> Any:
+    return {"a": a, **more}
+
+
+@pytest.mark.parametrize("function, arguments, wanted", [
+    (typed, {"place": {"city": "Тула"}, "unit": "F", "rows": [{"n": 1}], "n": 2.0},
+     ["Place", "Тула", "FAHRENHEIT", [{"n": 1}], None, 2, "s", None]),
+    (typed, json.dumps({"place": {"city": "Тула"}, "unit": "CELSIUS", "rows": [], "note": "x", "n": None, "s": None}),
+     ["Place", "Тула", "CELSIUS", [], "x", 1, "s", None]),
+    (maybe, {"a": None}, [None, 6]),
+    (hungry, {"a": 1, "b": 2}, {"a": 1, "b": 2}),
+    (annotated_any, {"value": None}, None),
+    (nothing, None, None),
+    (nothing, "", None),
+])
+def test_arguments_become_what_the_annotations_say(function, arguments, wanted, emu, giga):
+    emu.enqueue(body=wants(function.__name__, arguments))
+    emu.enqueue(body=says("Готово"))
+    result = json.loads(run_functions(giga, "?", [function]).messages[2]["content"])
+    assert result == (wanted if isinstance(wanted, dict) else {"result": wanted})
+
+
+WRONG = [
+    (weather, {"city": 5}, "city has to be string, not number"),
+    (weather, {}, "city is missing"),
+    (weather, {"city": None}, "city is missing"),
+    (weather, {"city": "Тула", "unit": "K"}, "unit has to be one of 'C', 'F'"),
+    (weather, {"city": "Тула", "dys": 1}, "there is no parameter 'dys'; did you mean 'days'?"),
+    (weather, "{", "the arguments have to be an object"),
+    (weather, [1], "the arguments have to be an object"),
+    (annotated_any, {}, "value is missing"),
+    (typed, {"place": {"city": 1}}, "place.city has to be string, not number"),
+]
+
+
+@pytest.mark.parametrize("function, arguments, said", WRONG)
+def test_wrong_arguments_are_told_to_the_model_or_raised(function, arguments, said, emu, giga):
+    emu.enqueue(body=wants(function.__name__, arguments))
+    emu.enqueue(body=says("Простите"))
+    run = run_functions(giga, "?", [function])
+    assert json.loads(run.messages[2]["content"]) == {"error": f"wrong arguments: {said}"}
+    emu.enqueue(body=wants(function.__name__, arguments))
+    with pytest.raises(FunctionCallError) as caught:
+        run_functions(giga, "?", [function], on_error="raise")
+    assert said in str(caught.value) and caught.value.messages == run.messages[:2]
+    assert caught.value.call == run.messages[1]["function_call"] and caught.value.completion.choices
+
+
+def fails(a: int = 0) -> None:
+    raise ZeroDivisionError("деление на ноль" * a)
+
+
+def unwritable() -> object:
+    return {"x": object()}
+
+
+@pytest.mark.parametrize("function, arguments, kind, said", [
+    (fails, {"a": 1}, ZeroDivisionError, "ZeroDivisionError: деление на ноль"),
+    (fails, {"a": 100}, ZeroDivisionError, ("ZeroDivisionError: " + "деление на ноль" * 100)[:500]),
+    (unwritable, {}, TypeError, "TypeError: object is nothing that JSON has"),
+])
+def test_an_exception_is_told_to_the_model_or_raised(function, arguments, kind, said, emu, giga):
+    emu.enqueue(body=wants(function.__name__, arguments))
+    emu.enqueue(body=says("Простите"))
+    run = run_functions(giga, "?", [function])
+    assert json.loads(sent(emu)[-1]["messages"][-1]["content"]) == {"error": said} and run.text == "Простите"
+    emu.enqueue(body=wants(function.__name__, arguments))
+    with pytest.raises(kind):
+        run_functions(giga, "?", [function], on_error="raise")
+
+
+def test_what_is_no_error_of_a_function_is_not_caught(emu, giga):
+    def stops() -> None:
+        raise KeyboardInterrupt
+
+    emu.enqueue(body=wants("stops", {}))
+    with pytest.raises(KeyboardInterrupt):
+        run_functions(giga, "?", [stops])
+
+
+@pytest.mark.parametrize("functions, name", [
+    ([weather], "other"),
+    ([], "other"),
+    ([{"name": "mine", "parameters": {}}], "mine"),  # its caller answers it and goes on from the history
+])
+def test_a_function_that_is_not_there_keeps_the_history(functions, name, emu, giga):
+    emu.enqueue(body=wants(name, {"a": 1}))
+    with pytest.raises(FunctionCallError, match=f"wants '{name}' called, and the Python functions are") as caught:
+        run_functions(giga, "?", functions)
+    error = caught.value
+    assert error.call == {"name": name, "arguments": {"a": 1}} and error.messages[-1]["function_call"] == error.call
+    assert isinstance(error, GigaChatException) and pickle.loads(pickle.dumps(error)).messages == error.messages
+    answered = error.messages + [Messages(role="function", name=name, content='{"result": 1}')]
+    assert giga.chat(answered).choices
+
+
+@pytest.mark.parametrize("rounds", [0, 1, 3])
+def test_rounds_are_bounded(rounds, emu, giga):
+    counter = Counter()
+    for _ in range(rounds + 1):
+        emu.enqueue(body=wants("Counter", {"text": "раз"}))
+    with pytest.raises(FunctionCallError, match=f"after {rounds} rounds .* 'Counter'") as caught:
+        run_functions(giga, "?", [counter], max_rounds=rounds)
+    assert len(counter.calls) == rounds and len(sent(emu)) == rounds + 1
+    assert len(caught.value.messages) == 2 + 2 * rounds and caught.value.messages[-1]["function_call"]
+
+
+def test_an_error_of_the_service_keeps_the_history(emu, giga):
+    emu.enqueue(body=wants("nothing", {}))
+    emu.enqueue(status=429)
+    with pytest.raises(RateLimitError) as caught:
+        run_functions(giga, "?", [nothing])
+    assert [message["role"] for message in caught.value.messages] == ["user", "assistant", "function"]
+
+
+@pytest.mark.parametrize("answer, said", [
+    (says("", "error"), "a call that the service could not read"),
+    ({"choices": [], "model": "m"}, "the answer has no choices"),
+])
+def test_an_answer_that_leads_nowhere_is_an_error(answer, said, emu, giga):
+    emu.enqueue(body=answer)
+    with pytest.raises(FunctionCallError, match=said) as caught:
+        run_functions(giga, [USER], [nothing])
+    assert caught.value.messages[0] == USER
+
+
+@pytest.mark.parametrize("payload, functions, options, kind, said", [
+    ([USER, CALL], [weather], {}, ValueError, r"messages\[1\]: the call"),
+    ({"messages": [USER, CALL], "storage": {}}, [weather], {}, ValueError, r"messages\[1\]"),
+    ("?", [lambda: 0], {}, ValueError, "is no name"),
+    ({"messages": [USER], "functions": [weather]}, [weather], {}, ValueError, "already"),
+    ({"messages": [USER], "function_call": {"name": "x"}}, [weather], {}, ValueError, "'x' is not among"),
+    ({"messages": [USER], "temprature": 1}, [], {}, TypeError, "did you mean 'temperature'"),
+    ("?", [], {"on_error": "ignore"}, ValueError, "on_error"),
+    ("?", [], {"version": 3}, ValueError, "version"),
+    ("?", [], {"max_rounds": -1}, ValueError, "max_rounds"),
+])
+def test_what_is_wrong_is_found_before_anything_is_paid_for(payload, functions, options, kind, said, emu, giga):
+    with pytest.raises(kind, match=said):
+        run_functions(giga, payload, functions, **options)
+    assert not emu.requests
+
+
+def test_a_history_that_the_service_keeps_is_not_checked(emu, giga):
+    body = {"messages": [RESULT], "storage": {"is_stateful": True, "thread_id": "t"}}
+    emu.enqueue(body=says("Готово"))
+    assert run_functions(giga, body, [weather]).text == "Готово"
+
+
+def test_a_description_of_ones_own_may_go_with_any_callable(emu, giga):
+    def own(x: bytes, y: Unit) -> str:
+        return f"{x} {y.name}"
+
+    description = {"name": "own", "parameters": {"type": "object", "properties": {"x": STRING, "y": STRING}}}
+    emu.enqueue(body=wants("own", {"x": "a", "y": "C"}))
+    emu.enqueue(body=says("Готово"))
+    run = run_functions(giga, "?", [(description, own)])
+    assert json.loads(run.messages[2]["content"]) == {"result": "a CELSIUS"}
+    assert sent(emu)[0]["functions"] == [description]
+
+
+# ---- The loop, in the second version
+
+
+class SecondVersion:
+    """Stand for a client's ``chat.create``: post a body as it is, and the model, to the second version."""
+
+    def __init__(self, giga):
+        self._giga, self.chat = giga, self
+
+    def create(self, body, **options):
+        url = self._giga.config["base_url"].replace("/v1", "/v2") + "/chat/completions"
+        call = Call("POST", url, to_json({"model": "GigaChat", **body}), "generate")
+        headers = {"Authorization": "Bearer " + self._giga.get_token().access_token}
+        return self._giga._ask(call, Answer, {"headers": headers, **options})
+
+
+@pytest.fixture
+def second(giga):
+    return SecondVersion(giga)
+
+
+def answers(*messages, reason="stop"):
+    return {"model": "m", "created_at": 1, "messages": list(messages), "finish_reason": reason, "usage": {
+        "input_tokens": 5, "input_tokens_details": {"prompt_tokens": 5, "cached_tokens": 1}, "output_tokens": 2,
+        "total_tokens": 7}}
+
+
+def wants2(name, arguments, **more):
+    part = {"function_call": {"id": "c1", "name": name, "arguments": arguments}}
+    return answers({"role": "assistant", "content": [part], **more}, reason="function_call")
+
+
+WORDS = {"role": "assistant", "content": [{"text": "Готово", "inline_data": {"sources": {}}}]}
+
+
+def test_the_second_version_has_calls_and_results_as_parts(emu, second):
+    emu.enqueue(body=wants2("weather", {"city": "Тула"}, tool_state_id=STATE_ID))
+    emu.enqueue(body=wants2("nothing", {}))
+    emu.enqueue(body=answers(WORDS))
+    run = run_functions(second, "Погода?", [weather, nothing], version=2)
+    result = {"city": "Тула", "days": 3, "unit": "C", "kind": None}
+    assert run.messages == [
+        {"role": "user", "content": [{"text": "Погода?"}]},
+        {"role": "assistant", "tools_state_id": STATE_ID, "content": [
+            {"function_call": {"id": "c1", "name": "weather", "arguments": {"city": "Тула"}}}]},
+        {"role": "tool", "tools_state_id": STATE_ID, "content": [
+            {"function_result": {"name": "weather", "result": result}}]},
+        {"role": "assistant", "content": [{"function_call": {"id": "c1", "name": "nothing", "arguments": {}}}]},
+        {"role": "tool", "content": [{"function_result": {"name": "nothing", "result": {"result": None}}}]},
+        {"role": "assistant", "content": [{"text": "Готово"}]}]
+    assert run.text == "Готово" and run.usage == {
+        "input_tokens": 15, "input_tokens_details": {"prompt_tokens": 15, "cached_tokens": 3}, "output_tokens": 6,
+        "total_tokens": 21}
+    check_history(run.messages)
+    assert [body["messages"] for body in sent(emu)] == [run.messages[:1], run.messages[:3], run.messages[:5]]
+    tools = [{"functions": {"specifications": [describe(weather), describe(nothing)]}}]
+    assert [body["tools"] for body in sent(emu)] == [tools] * 3 and "functions" not in sent(emu)[0]
+
+
+def test_the_second_version_keeps_other_tools_and_forces_once(emu, second):
+    emu.enqueue(body=wants2("nothing", {}))
+    emu.enqueue(body=answers({"role": "reasoning", "content": [{"text": "думаю"}]}, WORDS))
+    own = {"name": "own", "parameters": {}}
+    body = {"messages": [{"role": "user", "content": "?"}],
+            "tool_config": {"mode": "forced", "function_name": "nothing"},
+            "tools": ["web_search", {"functions": {"specifications": [own]}}, {"image_generate": {}}]}
+    run = run_functions(second, body, [nothing], version=2)
+    first, last = sent(emu)
+    assert first["tools"] == last["tools"] == [
+        "web_search", {"image_generate": {}}, {"functions": {"specifications": [own, describe(nothing)]}}]
+    assert first["tool_config"] == body["tool_config"] and last["tool_config"] == {"mode": "auto"}
+    assert [message["role"] for message in run.messages] == ["user", "assistant", "tool", "assistant"]
+    assert len(body["tools"]) == 3 and len(body["messages"]) == 1
+
+
+def test_the_second_version_goes_round_with_the_emulator(emu, second):
+    run = run_functions(second, "Какая погода в Туле на 5 дней?", [weather], version=2)
+    question, call, result, answer = run.messages
+    assert call["content"][0]["function_call"]["name"] == "weather" and call["tools_state_id"]
+    assert result["role"] == "tool" and result["tools_state_id"] == call["tools_state_id"]
+    assert result["content"][0]["function_result"]["result"]["city"] and answer["role"] == "assistant"
+    assert len(sent(emu)) == 2 and question["role"] == "user" and "погод" in run.text.lower()
+
+
+def test_the_second_version_without_functions(emu, second):
+    emu.enqueue(body=answers({"role": "assistant", "content": "Готово"}))
+    run = run_functions(second, [USER], version=2)
+    assert run.text == "Готово" and sent(emu) == [{"model": "GigaChat", "messages": [USER]}]
+    assert run.messages[1] == {"role": "assistant", "content": [{"text": "Готово"}]}
+
+
+@pytest.mark.parametrize("body, rounds, said", [
+    (wants2("other", {}), 5, "wants 'other' called"),
+    (wants2("nothing", {}), 0, "after 0 rounds"),
+    (answers({"role": "assistant", "content": []}, reason="function_call_error"), 5, "could not read"),
+    (answers(reason="function_call"), 5, "could not read"),
+])
+def test_errors_of_the_second_version_keep_the_history(body, rounds, said, emu, second):
+    emu.enqueue(body=body)
+    with pytest.raises(FunctionCallError, match=said) as caught:
+        run_functions(second, "?", [nothing], rounds, version=2)
+    assert caught.value.messages[0]["role"] == "user" and caught.value.completion == body
+
+
+@pytest.mark.parametrize("payload, functions, kind, said", [
+    (5, [], TypeError, "a string, a list of messages, or a request"),
+    ({"tools": []}, [], TypeError, "a request with messages"),
+    ([USER2, CALL2], [], ValueError, r"messages\[1\]: the call"),
+    ({"messages": [USER2], "tool_config": {"mode": "forced", "function_name": "x"}}, [], ValueError, "'x' is not"),
+])
+def test_the_second_version_is_checked_before_anything_is_paid_for(payload, functions, kind, said, emu, second):
+    with pytest.raises(kind, match=said):
+        run_functions(second, payload, functions, version=2)
+    assert not emu.requests
