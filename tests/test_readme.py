@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import types
 
 import pytest
 
@@ -36,9 +37,13 @@ def settings(monkeypatch):
 
 
 def run(code):
-    names = {"__name__": "readme"}
-    contextvars.copy_context().run(exec, compile(code, "README.md", "exec"), names)
-    return names
+    module = types.ModuleType("readme")  # dataclasses look for the module of their class
+    sys.modules["readme"] = module
+    try:
+        contextvars.copy_context().run(exec, compile(code, "README.md", "exec", dont_inherit=True), vars(module))
+    finally:
+        del sys.modules["readme"]
+    return vars(module)
 
 
 @pytest.mark.parametrize("number, code", CODE, ids=["block-%d" % number for number, _ in CODE])

@@ -310,6 +310,8 @@ class Word(str, Enum):
 
 def check_fields(value: Mapping[str, Any], kind: type[Obj], where: str) -> None:
     """Refuse a field that the API does not have; ``additional_fields`` is for newer ones."""
+    if kind._fields.issuperset(value):
+        return
     for name in value:
         if name not in kind._fields:
             moved = kind._moved
@@ -323,12 +325,16 @@ def check_request(value: Mapping[str, Any], kind: type[Obj], where: str = "") ->
         return
     check_fields(value, kind, where or "the request")
     for name, nested in kind._nested.items():
-        held, path = value.get(name), f"{where}.{name}" if where else name
-        if isinstance(held, Mapping):
+        held = value.get(name)
+        if not held:
+            continue
+        path = f"{where}.{name}" if where else name
+        if isinstance(held, (list, tuple)):
+            for i, item in enumerate(held):
+                if isinstance(item, (dict, Mapping)):  # dict first: it is the quicker one to tell
+                    check_request(item, nested, f"{path}[{i}]")
+        elif isinstance(held, Mapping):
             check_request(held, nested, path)
-        for i, item in enumerate(held if isinstance(held, (list, tuple)) else ()):
-            if isinstance(item, Mapping):
-                check_request(item, nested, f"{path}[{i}]")
 
 
 def wire_format(value: Any) -> Any:

@@ -385,7 +385,7 @@ def as_request(payload: Payload, kind: type[Obj]) -> tuple[dict[str, Any], Mappi
         check_request(body, kind)  # perhaps it was misspelt
         raise TypeError("the request needs messages, a list")
     for i, message in enumerate(messages):
-        if not isinstance(message, Mapping):
+        if not isinstance(message, (dict, Mapping)):
             raise TypeError(f"messages[{i}] is no message but {type(message).__name__}")
     return body, more
 
