@@ -42,7 +42,6 @@ from .decode import (
     decode_json,
     iter_lines,
     iter_sse,
-    may_be_file,
     read_json,
     unveiled,
     x_headers,
@@ -299,7 +298,7 @@ class Transport:
             if narrow and trust and unknown_issuer(reply.error, reply.note):
                 trust.widen()
                 continue
-            wish = getattr(reply.error, "retry_after", None)
+            wish = vars(reply.error).get("retry_after")  # not the class's 0.0, which no service has wished for
             delay = retry_delay(call.kind, reply.fault, tries, self.config, wish, self.chance)
             if delay is not None and call.until is not None and time.monotonic() + delay >= call.until:
                 reply.error.hurried, delay = True, None
@@ -401,14 +400,21 @@ def judge(reply: Reply, stream: bool, raw: bool = False) -> Reply:
         return refuse(reply, status, b"")
     good = 200 <= status < 300
     kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    if good and ((stream and kind == "text/event-stream") or (raw and status == 200 and may_be_file(kind, body.left))):
+    file = raw and status == 200 and kind != "text/html"  # else a gateway's page
+    if file or (good and stream and kind == "text/event-stream"):
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
             body.close()
             what = "file" if raw else "stream"
             return refuse(reply, status, b"", f"the {what} is compressed, though it was asked for without")
-        return reply
+        if kind != "application/json" or (body.left or 0) > HIDDEN_LIMIT:
+            return reply
     try:
-        data = body.read_all(None if good and not raw else ERROR_LIMIT)
+        if file:  # in JSON, and so perhaps an error
+            data, whole = body.read_head(HIDDEN_LIMIT)
+            if not whole:
+                return reply._replace(data=data)
+        else:
+            data = body.read_all(None if good and not raw else ERROR_LIMIT)
     except (OSError, http.client.HTTPException, zlib.error):
         if good:
             raise
@@ -422,7 +428,7 @@ def judge(reply: Reply, stream: bool, raw: bool = False) -> Reply:
         return refuse(reply, hidden, data)
     if stream:
         return refuse(reply, status, data[:ERROR_LIMIT], "the answer is no event stream: " + (excerpt(data) or "empty"))
-    if raw and (status != 200 or kind == "text/html"):
+    if raw and not file:
         return refuse(reply, status, data[:ERROR_LIMIT], "the answer is no file: " + (excerpt(data) or "empty"))
     return reply._replace(data=data)
 
@@ -432,9 +438,10 @@ def refuse(reply: Reply, status: int, data: bytes, message: str | None = None) -
     message = message and unveiled(message.encode("utf-8", "replace"), reply.response).decode("utf-8", "replace")
     error = response_error(reply.url, status, unveiled(data, reply.response), reply.response.headers, message)
     date = parse_date(reply.response.headers.get("Date"), time.time())
-    error.retry_after = parse_retry_after(reply.response.headers.get("Retry-After"), date)
-    if error.retry_after is not None:
-        error.hint = f"The service asks to wait {error.retry_after:g} s. {error.hint}"
+    wish = parse_retry_after(reply.response.headers.get("Retry-After"), date)
+    if wish is not None:
+        error.retry_after = wish
+        error.hint = f"The service asks to wait {wish:g} s. {error.hint}"
     return reply._replace(error=error, fault=status if error.status_code != 200 else "not understood")
 
 
@@ -566,6 +573,12 @@ class GigaChat:
 
     # Authorisation
 
+    @property
+    def token(self) -> str | None:
+        """The access token that is held, without fetching one; None where there is none yet."""
+        token = self._tokens.peek()
+        return None if token is None else str(token.value)
+
     def get_token(self, *, deadline: float | None = None) -> AccessToken | None:
         """Get the access token, fetching one where needed; None for a client that authorises by its certificate."""
         token = self._tokens.get(self._until(deadline))
@@ -575,7 +588,7 @@ class GigaChat:
         return with_headers(models.AccessToken(access_token=str(token.value), expires_at=expires), token.x_headers)
 
     def _post(self, url: str, until: float | None, body: bytes, headers: Mapping[str, str], each: Any = None) -> Token:
-        reply = self._transport.send(Call("POST", url, body, headers=headers, each=each, until=until))
+        reply = self._transport.send(Call("POST", url, body, headers=headers, each=each, until=until, content=None))
         token = self._token_of(reply)
         response = reply.response
         del reply  # it holds the body, and a crash report shows the locals of frames
@@ -760,9 +773,8 @@ class GigaChat:
         value = read_json(reply)
         if not isinstance(value, expected):
             what = f"the answer is a JSON {type(value).__name__} where a {expected.__name__} was expected"
-            raise response_error(
-                reply.url, reply.response.status_code, reply.data[:ERROR_LIMIT], reply.response.headers, what
-            )
+            data = unveiled(reply.data[:ERROR_LIMIT], reply.response)
+            raise response_error(reply.url, reply.response.status_code, data, reply.response.headers, what)
         return with_headers(kind(value), x_headers(reply.response))
 
     def _send(self, call: Call, options: Options) -> Reply:
@@ -771,7 +783,7 @@ class GigaChat:
             name = sorted(unknown)[0]
             near = did_you_mean(name, ("headers", "timeout", "deadline"))
             if name in Chat._fields:
-                near = f"; a field of the request goes into a dict: chat({{'messages': [...], {name!r}: ...}})"
+                near = f"; a field of the request goes into a dict: {{'messages': [...], {name!r}: ...}}"
             raise TypeError(f"no such option: {name!r}{near}")
         headers = check_headers([*context_headers().items(), *(options.get("headers") or {}).items()])
         if "Authorization" in headers:
@@ -824,7 +836,7 @@ class GigaChat:
         roles = [message.get("role") for message in body["messages"]]
         if "function" in roles or body.get("functions"):
             body = room("functions").checked(body)
-        if body.get("model") is None and not ("storage" in body and names_model(body)):
+        if not body.get("model") and not ("storage" in body and names_model(body)):
             body["model"] = self._model()
         for name in ("profanity_check", "flags"):
             if self.config[name] is not None and name not in body:

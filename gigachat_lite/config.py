@@ -135,6 +135,7 @@ def load_config(
     source, for what cannot work.
     """
     given = {key: _veiled(key, value) for key, value in given.items()}
+    given.pop("verbose", None)  # of the official library's older versions, where it did nothing either
     for key in given:
         if key not in DEFAULTS:
             raise TypeError(f"no such setting: {key!r}{did_you_mean(key, DEFAULTS)}")
@@ -201,7 +202,7 @@ def _layer(origin: str, environ: Mapping[str, str], where: str) -> Layer:
     names: dict[str, str] = {}
     for name, value in environ.items():
         key = name[len(PREFIX) :].lower() if name.startswith(PREFIX) else ""
-        if not key or not value or not value.strip():
+        if not key or key == "verbose" or not value or not value.strip():
             continue
         setting = key
         if key.upper() in KEY_ALIASES:

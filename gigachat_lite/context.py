@@ -74,7 +74,7 @@ def context_headers() -> dict[str, str]:
     headers = {}
     for name, variable in _HEADERS:
         value = variable.get()
-        if value is not None:
+        if value:  # an empty one says nothing: programs pass on what may not be there
             headers[name] = value
     headers.update(custom_headers_cvar.get() or {})
     return headers

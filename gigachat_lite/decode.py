@@ -148,6 +148,16 @@ class Body:
             self.close()
         return self._decompress(b"".join(pieces)[:limit], limit)
 
+    def read_head(self, size: int) -> tuple[bytes, bool]:
+        """Read ``size`` bytes, or some more, and tell whether that is all that there is."""
+        head = b""
+        while len(head) <= size:
+            piece = self.read()
+            if not piece:
+                return head, True
+            head += piece
+        return head, False
+
     def _decompress(self, data: bytes, limit: int | None) -> bytes:
         if self._encoding not in ("gzip", "x-gzip"):
             return data
@@ -200,15 +210,6 @@ class Reply(NamedTuple):
     error: GigaChatException | None = None
     fault: str | int = ""
     slot: Any = None  # the place of the limiter that a stream holds: pass_on(), give_back()
-
-
-def may_be_file(kind: str, length: int | None) -> bool:
-    """Tell whether an answer is taken for a file as it is: not a gateway's page, nor what may be an error in JSON.
-
-    >>> may_be_file("image/jpeg", 9), may_be_file("text/html", 9), may_be_file("application/json", 9)
-    (True, False, False)
-    """
-    return kind != "text/html" and (kind != "application/json" or length is None or length > HIDDEN_LIMIT)
 
 
 def _refuse(constant: str) -> NoReturn:
@@ -316,6 +317,17 @@ class Assembly:
 
 
 ERRORS = ("error", "response.error")
+
+
+def is_error(value: Mapping[str, Any]) -> bool:
+    """Tell whether an event without an answer is an error; a run's ``status`` is a word, an error's a number.
+
+    >>> is_error({"status": 429, "message": "Too many requests"}), is_error({"status": "in_progress"})
+    (True, False)
+    """
+    return isinstance(value.get("status"), int) or isinstance(value.get("message"), str)
+
+
 S = TypeVar("S", bound="EventStream")
 
 
@@ -450,7 +462,7 @@ class EventStream:
             self._pass_over(name, data, known)
             return None
         choices = value.get("choices")
-        if name == "error" or (known and not choices and ("status" in value or "message" in value)):
+        if name == "error" or (known and not choices and is_error(value)):
             self._raise_event(value, data)
         if known or choices:
             self._assembly.add(value)

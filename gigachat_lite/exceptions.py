@@ -47,7 +47,6 @@ class GigaChatException(Exception):
 
 def _rebuild(cls: type[GigaChatException], args: tuple[Any, ...], state: dict[str, Any]) -> GigaChatException:
     error = cls.__new__(cls, *args)
-    error.args = args
     error.__dict__.update(state)
     return error
 
@@ -92,7 +91,8 @@ class ContentFilterError(GigaChatException):
     text = property(lambda self: self.partial or "")
 
     def __init__(self, completion: Any = None) -> None:
-        super().__init__("the answer was replaced by the service's filter (finish_reason 'blacklist')")
+        reason = getattr(completion, "finish_reason", None) or "blacklist"
+        super().__init__(printable(f"the answer was replaced by the service's filter (finish_reason {reason!r})"))
         self.completion = completion
 
 
@@ -146,19 +146,16 @@ class ResponseError(GigaChatException):
         said = self.body if isinstance(self.body, dict) else {}
         self.message: str = message or str(said.get("message") or "") or excerpt(content)
         self.code: Any = said.get("code")
-        ids = [value for name, value in self.headers.items() if name.lower() == "x-request-id"]
-        self.request_id: str | None = ids[0] if ids else None
+        ids = (value for name, value in self.headers.items() if name.lower() == "x-request-id")
+        self.request_id: str | None = next(ids, None)
         self.hint = ""
 
     def __str__(self) -> str:
-        where = ["from " + self.url]
-        if self.code is not None:
-            where.append(f"code {self.code}")
-        if self.request_id:
-            where.append(f"request id {self.request_id}")
+        code = "" if self.code is None else f"code {self.code}"
+        where = ["from " + self.url, code, f"request id {self.request_id}" if self.request_id else ""]
         status, what = f"{self.status_code} ", self.message[:500] or "without a body"
         what = what if what.startswith(status) else status + what  # a gateway's page begins with it
-        return printable(f"{what} ({', '.join(where)}). {self.hint}")
+        return printable(f"{what} ({', '.join(filter(None, where))}). {self.hint}")
 
 
 class BadRequestError(ResponseError):
@@ -190,7 +187,9 @@ class UnprocessableEntityError(ResponseError):
 
 
 class RateLimitError(ResponseError):
-    """429: too many requests at a time; ``.retry_after`` is the service's wish in seconds, None where it named none."""
+    """429: too many requests at a time; ``.retry_after`` is the service's wish in seconds, 0.0 where it named none."""
+
+    retry_after = 0.0  # so that a program can sleep for it, whatever the service said
 
 
 class ServerError(ResponseError):

@@ -14,10 +14,11 @@ from urllib.parse import quote, urlencode
 
 from . import models
 from .client import Call, GigaChat, room, with_field
+from .config import did_you_mean
 from .context import chat_completions_url_cvar, chat_url
-from .decode import decode_json, read_json, x_headers
+from .decode import decode_json, read_json, unveiled, x_headers
 from .faults import ERROR_LIMIT, response_error
-from .models import A, ChatCompletion, Payload, check_fields, path_id, strings, to_json, with_headers
+from .models import A, ChatCompletion, Payload, check_fields, check_request, path_id, strings, to_json, with_headers
 from .models.chat import names_model
 
 if TYPE_CHECKING:
@@ -179,6 +180,10 @@ class BatchesResource(Resource):
         """
         if method not in ("chat_completions", "embedder"):
             raise ValueError(f'method is "chat_completions" or "embedder", not {method!r}')
+        if isinstance(requests, Mapping) and ("messages" in requests or "input" in requests):
+            raise TypeError("this is one request: give a list of requests, or a dict of them by names of yours")
+        if not requests:
+            raise ValueError("a batch needs requests")
         named = requests if isinstance(requests, Mapping) else dict(zip(map(str, count()), _several(requests)))
         make = self._client._chat_body if method == "chat_completions" else _embeddings_body
         items = [{"id": _text(name, "the name of a request"), "request": make(one)} for name, one in named.items()]
@@ -190,7 +195,7 @@ class BatchesResource(Resource):
         """Tell how far a batch is; ``output_file_id`` is there when it is completed (GET /batches?batch_id=)."""
         reply = self._client._send(Call("GET", _with_query("/batches", batch_id=_text(batch_id, "batch_id"))), options)
         found = self._read(reply)
-        same = [batch for batch in found if batch.get("id") == batch_id] or (found if len(found) == 1 else [])
+        same = [batch for batch in found if batch.get("id", batch_id) == batch_id]
         if not same:
             raise response_error(reply.url, 404, reply.data[:ERROR_LIMIT], reply.response.headers, "no such batch")
         return with_headers(models.Batch(same[0]), x_headers(reply.response))
@@ -211,9 +216,10 @@ class BatchesResource(Resource):
             raise ValueError(f"this batch has no results yet: its status is {done.get('status')!r}")
         path = f"/files/{path_id(done['output_file_id'], 'output_file_id')}/content"
         reply = self._client._send(Call("GET", path, each=lambda: {"Accept": "*/*"}), options)
-        lines = [self._read_line(reply, line) for line in reply.data.split(b"\n") if line.strip()]
+        data = reply.data[3:] if reply.data.startswith(b"\xef\xbb\xbf") else reply.data
+        lines = [self._read_line(reply, line) for line in data.split(b"\n") if line.strip()]
         kind = models.Embeddings if done.get("method") == "embedder" else ChatCompletion
-        return {str(line.get("id")): self._result(reply, line, kind) for line in lines}
+        return {str(line.get("id", i)): self._result(reply, line, kind) for i, line in enumerate(lines)}
 
     def _read(self, reply: Reply) -> List[Any]:
         """Read a list of batches in any of its forms: bare, in an object, or one batch alone."""
@@ -221,6 +227,7 @@ class BatchesResource(Resource):
         if not isinstance(found, list):
             one = self._client._wrap(reply, dict, models.Batches)
             found = one.get("batches", [one] if one else [])
+            found = [found] if isinstance(found, dict) else found
         return [batch for batch in found or () if isinstance(batch, dict)]
 
     def _read_line(self, reply: Reply, line: bytes) -> dict[str, Any]:
@@ -230,15 +237,15 @@ class BatchesResource(Resource):
             value = None
         if isinstance(value, dict):
             return value
-        headers = reply.response.headers
-        raise response_error(reply.url, 200, line[:ERROR_LIMIT], headers, "a line of the results is no JSON object")
+        data, headers = unveiled(line[:ERROR_LIMIT], reply.response), reply.response.headers
+        raise response_error(reply.url, 200, data, headers, "a line of the results is no JSON object")
 
     def _result(self, reply: Reply, line: dict[str, Any], kind: type[ChatCompletion] | type[Embeddings]) -> Result:
         result, error = line.get("result"), line.get("error")
         if isinstance(result, dict):
             return with_headers(kind(result), x_headers(reply.response))
         status = error.get("status") if isinstance(error, dict) else None
-        content = to_json(error if isinstance(error, dict) else {"message": str(error)})
+        content = unveiled(to_json(error if isinstance(error, dict) else {"message": str(error)}), reply.response)
         return response_error(reply.url, status if isinstance(status, int) else 500, content, reply.response.headers)
 
 
@@ -249,7 +256,8 @@ class AssistantsResource(Resource):
 
     def get(self, assistant_id: str | None = None, **options: Unpack[Options]) -> Assistants:
         """List the assistants, or one of them (GET /assistants)."""
-        call = Call("GET", _with_query("/assistants", assistant_id=assistant_id))
+        one = None if assistant_id is None else _text(assistant_id, "assistant_id")
+        call = Call("GET", _with_query("/assistants", assistant_id=one))
         return self._client._ask(call, models.Assistants, options)
 
     def create(
@@ -279,17 +287,19 @@ class AssistantsResource(Resource):
         **options: Unpack[Options],
     ) -> Assistant:
         """Change what is given of an assistant (POST /assistants/modify)."""
-        body = {"assistant_id": assistant_id, "name": name, "description": description, "instructions": instructions}
+        one = _text(assistant_id, "assistant_id")
+        body = {"assistant_id": one, "name": name, "description": description, "instructions": instructions}
         return self._post("/modify", _given(body, file_ids, functions, metadata), models.Assistant, options)
 
     def delete_file(self, assistant_id: str, file_id: str, **options: Unpack[Options]) -> AssistantFileDelete:
         """Take a file from an assistant (POST /assistants/files/delete)."""
-        body = {"assistant_id": assistant_id, "file_id": file_id}
+        body = {"assistant_id": _text(assistant_id, "assistant_id"), "file_id": _text(file_id, "file_id")}
         return self._post("/files/delete", body, models.AssistantFileDelete, options)
 
     def delete(self, assistant_id: str, **options: Unpack[Options]) -> AssistantDelete:
         """Delete an assistant (POST /assistants/delete)."""
-        return self._post("/delete", {"assistant_id": assistant_id}, models.AssistantDelete, options)
+        body = {"assistant_id": _text(assistant_id, "assistant_id")}
+        return self._post("/delete", body, models.AssistantDelete, options)
 
     def _post(self, path: str, body: Mapping[str, Any], kind: type[A], options: Options) -> A:
         return self._client._ask(Call("POST", "/assistants" + path, to_json(body), "create"), kind, options)
@@ -324,7 +334,8 @@ class ThreadsResource(Resource):
 
     def delete(self, thread_id: str, **options: Unpack[Options]) -> bool:
         """Delete a thread; True, or an error is raised (POST /threads/delete)."""
-        self._client._send(Call("POST", "/threads/delete", to_json({"thread_id": thread_id}), "create"), options)
+        body = to_json({"thread_id": _text(thread_id, "thread_id")})
+        self._client._send(Call("POST", "/threads/delete", body, "create"), options)
         return True
 
     def get_messages(
@@ -336,7 +347,7 @@ class ThreadsResource(Resource):
 
     def add_message(self, thread_id: str, message: Message, **options: Unpack[Options]) -> ThreadMessagesResponse:
         """Add a message to a thread, a string being the user's (POST /threads/messages)."""
-        return self.add_messages(thread_id, [message], **options)
+        return self.add_messages(_text(thread_id, "thread_id"), [message], **options)
 
     def add_messages(
         self, thread_id: str | None = None, messages: Sequence[Message] | None = None, **options: Unpack[Options]
@@ -354,7 +365,8 @@ class ThreadsResource(Resource):
         **more: Unpack[Options],
     ) -> ThreadRunResponse:
         """Have a thread answered; ``get_run()`` tells when it is (POST /threads/run)."""
-        body = _run(_either(thread_options, options), thread_id=thread_id, assistant_id=assistant_id)
+        options_of_run, thread_id = _either(thread_options, options), _text(thread_id, "thread_id")
+        body = _run(options_of_run, thread_id=thread_id, assistant_id=assistant_id)
         return self._post("/run", body, models.ThreadRunResponse, more)
 
     def get_run(self, thread_id: str, **options: Unpack[Options]) -> ThreadRunResult:
@@ -371,7 +383,8 @@ class ThreadsResource(Resource):
         **more: Unpack[Options],
     ) -> ThreadStream:
         """Have a thread answered, and get the answer as it is written (POST /threads/run)."""
-        body = _run(_either(thread_options, options), thread_id=thread_id, assistant_id=assistant_id)
+        options_of_run, thread_id = _either(thread_options, options), _text(thread_id, "thread_id")
+        body = _run(options_of_run, thread_id=thread_id, assistant_id=assistant_id)
         return self._stream("/run", body, more)
 
     def run_messages(
@@ -391,7 +404,7 @@ class ThreadsResource(Resource):
         self, thread_id: str, thread_options: Mapping[str, Any] | None = None, **options: Unpack[Options]
     ) -> ThreadCompletion:
         """Have the last answer of a thread made anew (POST /threads/messages/rerun)."""
-        body = _run(thread_options, thread_id=thread_id)
+        body = _run(thread_options, thread_id=_text(thread_id, "thread_id"))
         return self._post("/messages/rerun", body, models.ThreadCompletion, options, True)
 
     def run_messages_stream(
@@ -416,7 +429,7 @@ class ThreadsResource(Resource):
         **options: Unpack[Options],
     ) -> ThreadStream:
         """Have the last answer of a thread made anew, and get it as it is written."""
-        body = _run(thread_options, thread_id=thread_id, update_interval=update_interval)
+        body = _run(thread_options, thread_id=_text(thread_id, "thread_id"), update_interval=update_interval)
         return self._stream("/messages/rerun", body, options)
 
     def _dialogue(
@@ -428,8 +441,12 @@ class ThreadsResource(Resource):
     ) -> dict[str, Any]:
         """Put messages and what they belong to together; a thread or an assistant has its own model."""
         given = {"thread_id": thread_id, "assistant_id": assistant_id}
-        body = {name: value for name, value in given.items() if value is not None}
+        body = {name: _text(value, name) for name, value in given.items() if value is not None}
         messages = [{"role": "user", "content": one} if isinstance(one, str) else one for one in _several(messages)]
+        for i, message in enumerate(messages):
+            if not isinstance(message, Mapping):
+                raise TypeError(f"messages[{i}] is no message but {type(message).__name__}")
+            check_request(message, models.Messages, f"messages[{i}]")
         return {**(body or {"model": model or self._client._model()}), "messages": messages}
 
     def _post(
@@ -448,10 +465,11 @@ class ThreadsResource(Resource):
 def _run(thread_options: Mapping[str, Any] | None, **fields: Any) -> dict[str, Any]:
     """Make the body of a run: its options, a Python function among them as its description, and these fields."""
     body = {name: value for name, value in (thread_options or {}).items() if value is not None}
+    more = body.pop("additional_fields", {})
     check_fields(body, models.ThreadRunOptions, "thread_options")
     if "functions" in body:
         body["functions"] = room("functions").as_functions(body["functions"])[0]
-    return {**body, **{name: value for name, value in fields.items() if value is not None}}
+    return {**body, **more, **{name: value for name, value in fields.items() if value is not None}}
 
 
 def _either(thread_options: Mapping[str, Any] | None, options: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
@@ -480,7 +498,11 @@ def _given(
 def _embeddings_body(payload: Any) -> dict[str, Any]:
     """Make a request for embeddings of a text, of several, or of a request."""
     body = dict(payload) if isinstance(payload, Mapping) else {"input": payload}
-    return {"model": "Embeddings", **body, "input": strings(body.get("input") or [], "input")}
+    for name in body.keys() - {"model", "input"}:
+        raise TypeError(f"a request for embeddings has no field {name!r}{did_you_mean(name, ('model', 'input'))}")
+    if not body.get("input"):
+        raise ValueError("a request for embeddings needs an input: a text, or several")
+    return {"model": "Embeddings", **body, "input": strings(body["input"], "input")}
 
 
 def _with_query(path: str, **query: Any) -> str:

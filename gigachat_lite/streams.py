@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Iterator, Mapping
 
-from .decode import ERRORS, Assembly, EventStream, decode_json
+from .decode import ERRORS, Assembly, EventStream, decode_json, is_error
 from .models import (
     ChatCompletionResponse,
     ChatUsage,
@@ -15,10 +15,9 @@ from .models import (
     Usage,
     with_headers,
 )
+from .models.chat_completions import SAID
 
 __all__ = ["ChatStream", "ThreadStream"]
-
-SAID = (*ERRORS, "message", "response.message.delta", "response.message.done")  # what must be JSON
 
 
 class ThreadAssembly(Assembly):
@@ -65,13 +64,15 @@ class MessageAssembly:
         messages, seen = event.get("messages"), []  # type: Any, list[Any]
         for message in messages if isinstance(messages, list) else ():
             if isinstance(message, dict):
-                role = message.get("role") or "assistant"
+                role = message.get("role")
+                role = role if isinstance(role, str) and role else "assistant"
                 self._add_message((role, seen.count(role)), message)
                 seen.append(role)
 
     def _add_message(self, key: tuple[Any, int], message: Mapping[str, Any]) -> None:
         whole = self._messages.setdefault(key, {"role": key[0]})
-        whole.update((name, value) for name, value in message.items() if value is not None and name != "content")
+        said = {name: value for name, value in message.items() if value is not None}
+        whole.update(said, content=None, role=key[0])
         parts, content = self._parts.setdefault(key, []), message.get("content")
         for part in [{"text": content}] if isinstance(content, str) else content if isinstance(content, list) else ():
             if not isinstance(part, dict):
@@ -89,8 +90,10 @@ class MessageAssembly:
         for other in parts if "text" not in part and "logprobs" not in part else ():
             before = other.get("function_call") if isinstance(other, dict) else None
             if isinstance(call, dict) and isinstance(before, dict):
-                if all(call.get(name) == before.get(name) for name in ("name", "arguments")):
+                ids = {str(one["id"]) for one in (call, before) if one.get("id")}
+                if len(ids) < 2 and all(call.get(name) == before.get(name) for name in ("name", "arguments")):
                     other.update(part)
+                    other["function_call"] = {**before, **call}
                     return True
             elif part == other:
                 return True
@@ -98,7 +101,7 @@ class MessageAssembly:
 
     def text(self) -> str:
         """Join what has come of the answer's text."""
-        parts = self._parts.get(("assistant", 0), ())
+        parts = [part for key, some in self._parts.items() if key[0] == "assistant" for part in some]
         texts = [part if isinstance(part, list) else [part.get("text")] for part in parts]
         return "".join(text for some in texts for text in some if isinstance(text, str))
 
@@ -180,7 +183,7 @@ class ChatStream(EventStream):
         if name in ERRORS or (name in SAID and not value.keys() & {"messages", "finish_reason"}):
             error = value.get("error")
             error = error if isinstance(error, dict) else value
-            if name in ERRORS or error.keys() & {"status", "message"}:
+            if name in ERRORS or is_error(error):
                 self._raise_event(error, data if error is value else json.dumps(error))
         if name in SAID:
             self._assembly.add(value)

@@ -1,6 +1,7 @@
 """What tests of the client share: clients that are closed when their test ends, and work in threads."""
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 
@@ -8,6 +9,7 @@ import pytest
 
 from gigachat_lite import GigaChat
 
+PARAM = type(pytest.param())
 OPENED = []  # emptied by conftest.py after each test
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 # For scripts of tests: do work in a forked child, which must end well.
@@ -25,6 +27,20 @@ IN_CHILD = """
                 os._exit(code)
         assert os.waitpid(child, 0)[1] == 0, "the child failed"
 """
+
+
+def crossed(names, *columns, often, indirect=False):
+    """Parametrize with every row of the columns; those for which `often` is false are long.
+
+    Elements may be `pytest.param`s of several values; `often` is given the values of a whole row.
+    """
+    rows = []
+    for parts in itertools.product(*columns):
+        params = [part if isinstance(part, PARAM) else pytest.param(part, id=str(part)) for part in parts]
+        values = [value for param in params for value in param.values]
+        marks = [mark for param in params for mark in param.marks] + ([] if often(*values) else [pytest.mark.long])
+        rows.append(pytest.param(*values, marks=marks, id="-".join(param.id for param in params)))
+    return pytest.mark.parametrize(names, rows, indirect=indirect)
 
 
 def new_client(**settings):

@@ -366,12 +366,16 @@ class Server:
 
     def hang_up(self):
         """End every open connection now (no close_notify), return when they are closed: idle ones become stale."""
+        live = self._shut_down()
+        until(lambda: not self._live.intersection(live))
+
+    def _shut_down(self):
         live = list(self._live)
         for connection in live:
             for sock in connection.sockets:
                 with contextlib.suppress(OSError):
                     socket.socket.shutdown(sock, socket.SHUT_RDWR)  # not SSLSocket's, which pulls the TLS away
-        until(lambda: not self._live.intersection(live))
+        return live
 
     def stop(self):
         """Close everything, join every thread, then raise the first error of a handler."""
@@ -384,7 +388,7 @@ class Server:
                 socket.create_connection((LOOPBACK, self.port), 1).close()  # wakes accept()
             self._acceptor.join(5)
             self._listener.close()
-            self.hang_up()
+            self._shut_down()
             for thread in self._threads:
                 thread.join(5)
         if self.errors:

@@ -18,6 +18,7 @@ import threading
 import pytest
 
 import gigachat_lite
+from clients import crossed
 from gigachat_lite import __main__ as cli
 from gigachat_lite import texts
 from servers import CHAT_BODY, CHAT_TEXT, STREAM_BODY, STREAM_TEXT, never, refused, reply, sse, until
@@ -417,10 +418,13 @@ def test_raw_bytes_of_a_cut_stream_are_all_there_and_the_exit_code_tells_of_the_
     assert (code, out) == (1, STREAM_BODY[:len(FIRST) + 9].decode()) and len(err.splitlines()) == 1
 
 
-@pytest.mark.parametrize("options", [[], ["--no-stream"], ["--json"], ["--raw-sse"]], ids=" ".join)
-@pytest.mark.parametrize("reason, words", [
-    ("length", "ответ оборван: увеличьте --max-tokens"), ("blacklist", "тема под ограничением"),
-    ("error", "необычный конец ответа: finish_reason error"), ("stop", ""), ("\x9b\nx", "необычный конец ответа")])
+@crossed("options, reason, words", [
+    pytest.param(options.split(), id=options) for options in ("", "--no-stream", "--json", "--raw-sse")], [
+    pytest.param(*row, id=ascii(row[0])) for row in [
+        ("length", "ответ оборван: увеличьте --max-tokens"), ("blacklist", "тема под ограничением"),
+        ("error", "необычный конец ответа: finish_reason error"), ("stop", ""),
+        ("\x9b\nx", "необычный конец ответа")]],
+    often=lambda options, reason, words: not options or reason in ("length", "stop", "\x9b\nx"))
 def test_an_answer_that_is_not_whole_says_so_on_stderr(reason, words, options, api, call):
     whole = {"choices": [{"message": {"content": "Од"}, "index": 0, "finish_reason": reason}]}
     running = api(lambda request, connection: sse([event("Од", finish_reason=reason), "[DONE]"])

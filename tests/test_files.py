@@ -43,6 +43,7 @@ STORED = reply(body=FILE)
 BUSY = reply(503, {"status": 503, "message": "busy"})
 CONTENT = bytes(range(256)) * 700  # some pieces' worth of it, no text
 OCTETS = {"Content-Type": "application/octet-stream"}
+JSON = {"Content-Type": "application/json"}
 PNG = b"\x89PNG\r\n\x1a\n\0\0"
 MB = 1 << 20
 
@@ -522,8 +523,10 @@ def test_a_file_arrives_whole_however_it_is_sent(api, tmp_path, framing, kind):
     assert headers["Accept-Encoding"] == "identity" and headers["Accept"] == "*/*"
 
 
-def test_small_json_is_a_file_too_and_an_error_in_it_is_an_error(api, tmp_path):
-    running = api([reply(body={"status": 429, "message": "Too many requests"}), reply(body={"status": "kept"})])
+@pytest.mark.parametrize("framing", ["length", "chunked", "close"])
+def test_small_json_is_a_file_too_and_an_error_in_it_is_an_error(api, tmp_path, framing):
+    wrong, kept = '{"status":429,"message":"Too many requests"}', '{"status":"kept"}'
+    running = api([reply(body=body, headers=JSON, framing=framing) for body in (wrong, kept)])
     assert client_of(running).download_file("f-1", tmp_path / "a.json") == 17
     assert (tmp_path / "a.json").read_bytes() == b'{"status":"kept"}' and len(running.calls) == 2
 

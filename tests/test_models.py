@@ -371,9 +371,14 @@ def test_function_call_modes_pass(value):
     assert chat_body({"messages": [], "function_call": value})["function_call"] == value
 
 
-def test_null_and_falsy_fields_are_sent_as_written():
-    payload = {"messages": [], "temperature": None, "top_p": 0, "functions": [], "flags": [], "profanity_check": False}
+def test_falsy_fields_are_sent_as_written_and_none_says_that_nothing_is_given():
+    payload = {"messages": [], "top_p": 0, "functions": [], "flags": [], "profanity_check": False, "model": ""}
+    message = {"role": "assistant", "content": "", "function_call": {"name": "f", "arguments": {"a": None}}}
+    nulls = {"temperature": None, "messages": [{**message, "attachments": None, "name": None}]}
+    before = copy.deepcopy(nulls)
     assert chat_body(payload) == payload
+    assert chat_body({**payload, **nulls}) == {**payload, "messages": [message]} and nulls == before
+    assert chat_body({**payload, "additional_fields": {"temperature": None}}) == {**payload, "temperature": None}
 
 
 def test_request_objects_build_the_same_as_dicts(sent):
@@ -395,7 +400,7 @@ def test_settings_fill_what_the_caller_left_out_and_nothing_else(api):
     client.chat({"messages": [], "model": "own", "profanity_check": None, "flags": []})
     first, second = (call.json for call in running.calls)
     assert first == {"messages": [{"role": "user", "content": "x"}], **settings}
-    assert second == {"messages": [], "model": "own", "profanity_check": None, "flags": []}
+    assert second == {"messages": [], "model": "own", "profanity_check": True, "flags": []}
 
 
 @pytest.mark.parametrize("payload, where, nearest", [
@@ -955,7 +960,7 @@ def test_every_field_of_v2_passes_unchanged_and_nothing_is_added():
 @pytest.mark.parametrize("given, sent", [
     ({"tools": ["web_search", {"memory": {}}, ChatTool("get_datetime")]},
      {"tools": [{"web_search": {}}, {"memory": {}}, {"get_datetime": {}}]}),
-    ({"tools": None}, {"tools": None}),
+    ({"tools": None}, {}),
     ({"reasoning": {"effort": "high"}}, {"model_options": {"reasoning": {"effort": "high"}}}),
     ({"reasoning": ChatReasoning(effort="a"), "model_options": ChatModelOptions(reasoning={"effort": "low"}, top_p=1)},
      {"model_options": {"reasoning": {"effort": "low"}, "top_p": 1}}),
@@ -1075,3 +1080,25 @@ def test_a_type_checker_sees_through_what_users_write(tmp_path):
     environ = {**os.environ, "MYPYPATH": str(pathlib.Path(gigachat_lite.__file__).parent.parent)}
     done = subprocess.run(command, env=environ, stdout=subprocess.PIPE, timeout=300)
     assert done.returncode == 0, done.stdout.decode("utf-8", "replace")
+
+
+@pytest.mark.parametrize("name", ["__deepcopy__", "__copy__", "__reduce_ex__", "__novel__"])
+def test_a_field_with_a_name_of_python_s_own_breaks_nothing(name):
+    answer = ChatCompletion({name: 1, "choices": []})
+    assert copy.deepcopy(answer) == copy.copy(answer) == pickle.loads(pickle.dumps(answer)) == {name: 1, "choices": []}
+    assert answer[name] == 1
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_counts_travel_by_every_protocol(protocol):
+    counts = models.TokensCounts([{"tokens": 1}])
+    counts.x_headers = {"x-request-id": "r"}
+    twin = pickle.loads(pickle.dumps(counts, protocol))
+    assert twin == counts and twin.x_headers == counts.x_headers and type(twin[0]) is models.TokensCount
+    assert copy.deepcopy(counts) == counts and type(copy.copy(counts)) is models.TokensCounts
+
+
+def test_an_answer_stays_as_it_came_though_its_content_is_a_string():
+    answer = models.ChatCompletionResponse({"messages": [{"role": "assistant", "content": "a"}]})
+    assert answer.text == answer.messages[0].text == "a"
+    assert answer == {"messages": [{"role": "assistant", "content": "a"}]}

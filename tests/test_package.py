@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import configparser
 import doctest
+import functools
 import hashlib
 import importlib
 import inspect
@@ -123,14 +124,18 @@ def test_a_zipped_folder_is_one_too(tmp_path):
     python(ASK.format(name="gigachat_lite", folder=str(archive)), path=archive)
 
 
+@functools.lru_cache(maxsize=None)
+def doctests(name):
+    return doctest.testmod(importlib.import_module(name))
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_doctests_hold(name):
-    module = importlib.import_module(name)
-    assert module.__doc__ and doctest.testmod(module).failed == 0
+    assert importlib.import_module(name).__doc__ and doctests(name).failed == 0
 
 
 def test_doctests_are_there():
-    assert sum(doctest.testmod(importlib.import_module(name)).attempted for name in MODULES) >= 20
+    assert sum(doctests(name).attempted for name in MODULES) >= 20
 
 
 def test_the_package_carries_its_data():

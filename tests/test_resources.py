@@ -285,6 +285,17 @@ def test_what_is_misspelt_or_empty_is_refused_before_any_network(server):
         lambda: giga.batches.create("x"), lambda: giga.batches.create(["x"], method="chat"),
         lambda: giga.batches.create({"": "x"}), lambda: giga.batches.get(""), lambda: giga.threads.get_run(" "),
         lambda: giga.threads.get_messages(None), lambda: giga.chat.create({"messages": USER, "temprature": 1}),
+        lambda: giga.batches.create({"messages": USER}), lambda: giga.batches.create([]),
+        lambda: giga.batches.create([None], "embedder"), lambda: giga.batches.create([{"inputs": "x"}], "embedder"),
+        lambda: giga.assistants.delete(None), lambda: giga.assistants.update(None, "x"),
+        lambda: giga.assistants.get(""),
+        lambda: giga.assistants.delete_file("a", ""), lambda: giga.threads.delete(""), lambda: giga.threads.run(None),
+        lambda: giga.threads.rerun_messages(None), lambda: giga.threads.run_messages(["x"], ""),
+        lambda: giga.threads.add_messages("t", [{"role": "user", "contnet": "x"}]),
+        lambda: giga.threads.add_messages("t", [5]), lambda: giga.threads.add_message(None, "x"),
+        lambda: giga.chat.create({"messages": USER, "tools": [{"functions": [len]}]}),
+        lambda: giga.chat.create({"messages": USER, "tools": [len]}),
+        lambda: giga.chat.create({"messages": USER, "model_options": [1]}),
         lambda: giga.chat.create(5), lambda: giga.chat.parse(5, response_format=dict), lambda: giga.batches.results({}),
     ):
         with pytest.raises((TypeError, ValueError)):
@@ -535,7 +546,7 @@ WHOLES = {  # events: the messages that they add up to, and the text
     "two messages": ([named("response.message.delta", {"messages": [{"content": [{"text": "a"}]},
                                                                     {"content": [{"text": "b"}]}]})] * 2 + [done()],
                      [{"role": "assistant", "content": [{"text": "aa"}]},
-                      {"role": "assistant", "content": [{"text": "bb"}]}], "aa"),
+                      {"role": "assistant", "content": [{"text": "bb"}]}], "aabb"),
     "unknown events": ([named("response.novel", {"messages": [{"content": [{"text": "x"}]}]}), named("ping", "{"),
                         named("ping", "[]"), named("", {}), b": remark\n\n", delta({"text": "a"}), done()],
                        [{"role": "assistant", "content": [{"text": "a"}]}], "a"),
@@ -548,6 +559,13 @@ WHOLES = {  # events: the messages that they add up to, and the text
     "no name": ([named("", {"messages": [{"content": [{"text": "a"}]}]}), done()],
                 [{"role": "assistant", "content": [{"text": "a"}]}], "a"),
     "nothing but the end": ([done()], [], ""),
+    "odd roles": ([named("response.message.delta", {"messages": [{"role": role, "content": [{"text": "a"}]}]})
+                   for role in (["assistant"], {}, 5, "")] + [done()],
+                  [{"role": "assistant", "content": [{"text": "aaaa"}]}], "aaaa"),
+    "two calls alike": ([delta({"function_call": {"id": id, "name": "f", "arguments": {}}}) for id in ("1", "2")]
+                        + [done(messages=[{"content": [{"function_call": {"name": "f", "arguments": {}}}]}])],
+                        [{"role": "assistant", "content": [{"function_call": {"id": id, "name": "f", "arguments": {}}}
+                                                           for id in ("1", "2")]}], ""),
 }
 
 
@@ -566,6 +584,7 @@ def test_what_v2_events_add_up_to(case, server):
 def test_unknown_events_are_passed_on_under_their_names(server):
     chunks = list(client(server(sse(WHOLES["unknown events"][0]))).chat.stream("x"))
     assert [chunk.event for chunk in chunks] == ["response.novel", "response.message.delta", "response.message.done"]
+    assert [chunk.text for chunk in chunks] == ["", "a", ""] and chunks[0].messages[0].content[0].text == "x"
 
 
 LIMITED = {"status": 429, "message": "Too many requests"}
@@ -681,6 +700,18 @@ def test_a_runs_usage_is_added_up_and_its_whole_has_one_message(server):
         "message": {"content": THREAD_TEXT, "role": "assistant"}, "finish_reason": "stop"}
 
 
+def test_a_run_that_tells_its_status_goes_on(server):
+    events = [{"status": "in_progress", "thread_id": "t-1"}, {"choices": [{"delta": {"content": "a"}, "index": 0}]}]
+    stream = client(server(sse([*events, "[DONE]"]))).threads.run_stream("t-1")
+    assert "".join(chunk.text for chunk in stream) == "a" == stream.text
+
+
+def test_a_run_carries_what_is_newer_than_we_are(server):
+    running = server(reply(body={"status": "in_progress"}))
+    client(running).threads.run("t-1", thread_options={"temperature": 1, "additional_fields": {"newer": 1}})
+    assert json.loads(running.requests[0].body) == {"temperature": 1, "newer": 1, "thread_id": "t-1"}
+
+
 @pytest.mark.parametrize("usages, wanted", [
     ([{"total_tokens": 1}, None, {"total_tokens": 2}], {"total_tokens": 3}),
     ([None, {"total_tokens": 1, "x": None}, {"total_tokens": None, "x": 2, "y": {"z": 1}}],
@@ -771,7 +802,7 @@ def test_silence_and_a_deadline_end_a_v2_stream_with_what_came(server):
 
 @pytest.mark.parametrize("answer, wanted", [
     ({"batches": [BATCH, {**BATCH, "id": "b-2"}]}, ["b-1", "b-2"]), ([BATCH], ["b-1"]), (BATCH, ["b-1"]), ([], []),
-    ({}, []), ({"batches": []}, []), ({"batches": None}, []),
+    ({}, []), ({"batches": []}, []), ({"batches": None}, []), ({"batches": BATCH}, ["b-1"]),
     ([{"id": "b-1", "request_counts": []}, None, 5], ["b-1"])])
 def test_batches_are_listed_in_any_shape(answer, wanted, server):
     batches = client(server(reply(body=json.dumps(answer), headers=IDS))).batches.list()
@@ -780,14 +811,14 @@ def test_batches_are_listed_in_any_shape(answer, wanted, server):
 
 
 @pytest.mark.parametrize("answer", [
-    {"batches": [{**BATCH, "id": "b-0"}, BATCH]}, [{**BATCH, "id": "b-0"}, BATCH], BATCH, [BATCH]])
+    {"batches": [{**BATCH, "id": "b-0"}, BATCH]}, [{**BATCH, "id": "b-0"}, BATCH], BATCH, [BATCH], {"batches": BATCH}])
 def test_one_batch_is_found_in_any_shape(answer, server):
     running = server(reply(body=json.dumps(answer)))
     assert client(running).batches.get("b-1") == BATCH
     assert running.requests[0].path == "/api/v1/batches?batch_id=b-1"
 
 
-@pytest.mark.parametrize("answer", [[], {"batches": []}, {}, [{"id": "b-2"}, {"id": "b-3"}]])
+@pytest.mark.parametrize("answer", [[], {"batches": []}, {}, [{"id": "b-2"}], [{"id": "b-2"}, {"id": "b-3"}]])
 def test_a_batch_that_is_not_there_is_a_404(answer, server):
     running = server([reply(body=json.dumps(answer)), reply(404, {"status": 404, "message": "Batch task not found"})])
     giga = client(running)
@@ -831,10 +862,12 @@ def test_results_are_matched_by_their_names_in_any_order(server):
 
 def test_results_of_vectors_are_vectors_and_what_is_no_line_is_an_error(server):
     finished = {**BATCH, "method": "embedder", "output_file_id": "f"}
-    running = server([reply(body='{"id":"0","result":{"data":[{"embedding":[1],"index":0}]}}'), reply(body="[1]\n{}\n"),
+    lines = '\ufeff{"id":"0","result":{"data":[{"embedding":[1],"index":0}]}}\n{"result":{}}'
+    running = server([reply(body=lines), reply(body="[1]\n{}\n"),
                       reply(body="<html>нет</html>")])
     giga = client(running)
-    assert giga.batches.results(finished)["0"].data[0].embedding == [1]
+    vectors = giga.batches.results(finished)
+    assert vectors["0"].data[0].embedding == [1] and list(vectors) == ["0", "1"]
     for _ in range(2):
         with pytest.raises(ResponseError, match="no JSON object"):
             giga.batches.results(finished)

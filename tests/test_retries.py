@@ -28,7 +28,7 @@ import requests
 import urllib3
 from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError, ProtocolError, ReadTimeoutError
 
-from clients import IN_CHILD, finish, needs_fork, start
+from clients import IN_CHILD, crossed, finish, needs_fork, start
 from gigachat_lite import (
     ConfigurationError,
     GigaChat,
@@ -256,8 +256,8 @@ def test_a_fault_is_told_apart(exc, note, fault):
 # The same over sockets: what the server sees
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("status", [429, 500, 502, 503, 504, 400, 401, 404, 422, 302])
+@crossed("status, kind", [429, 500, 502, 503, 504, 400, 401, 404, 422, 302], KINDS, often=lambda status, kind: (
+    any(AGAIN[status]) or kind == "generate"))  # what no kind meets again
 def test_a_status_is_met_again_by(server, client, kind, status):
     host = server(lambda request, connection: OK if len(host.requests) > 1 else reply(status, {"status": status}))
     giga = client(host)
@@ -271,10 +271,10 @@ def test_a_status_is_met_again_by(server, client, kind, status):
         assert (len(host.requests), giga.pauses) == (1, [])
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("end, tls", [("fin", False), ("rst", False), ("fin", True), ("rude", True)], ids=[
-    "fin", "rst", "tls-fin", "tls-rude"])
-@pytest.mark.parametrize("fault", ["stale", "lost"])
+@crossed("fault, end, tls, kind", ["stale", "lost"], [
+    pytest.param("fin", False, id="fin"), pytest.param("rst", False, id="rst"), pytest.param("fin", True, id="tls-fin"),
+    pytest.param("rude", True, id="tls-rude")], KINDS, often=lambda fault, end, tls, kind: (
+        (end, tls) == ("fin", False) or kind == "generate"))
 def test_a_connection_that_is_lost_before_the_answer(server, client, certs, kind, fault, end, tls):
     first = [OK] if fault == "stale" else []
     host = server(first + [drop(end), OK], context=certs.context() if tls else None)
@@ -1089,7 +1089,7 @@ def test_a_place_is_given_back_when_the_caller_is_interrupted(server, client):
     giga.chat("?")
 
 
-@pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
+@pytest.mark.parametrize("tls", [pytest.param(False, marks=LONG), True], ids=["http", "https"])
 def test_thirty_two_threads_open_as_many_connections_and_no_more(server, client, certs, tls):
     together, idle = threading.Barrier(32), threading.Barrier(32)
 

@@ -32,6 +32,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 import gigachat_lite
 from certs import GIGACHAT_NAMES, OTHER_NAMES, PASSWORD
+from clients import crossed
 from gigachat_lite import ConfigurationError, GigaChat, ResponseError, TLSError, TransportError
 from servers import CHAT_BODY, STREAM_BODY, STREAM_TEXT, reply, sse
 
@@ -185,9 +186,9 @@ def own_authority(kind, certs, tmp_path):
     return write(tmp_path / "own.pem", pem_of((root or leaf)[0])), context_of(tmp_path, *leaf)
 
 
-@BOTH
-@pytest.mark.parametrize(
-    "kind",
+@crossed(
+    "road, kind",
+    ["direct", "proxy"],
     [
         "a root in PEM",
         "a root in DER",
@@ -200,6 +201,8 @@ def own_authority(kind, certs, tmp_path):
         "a root without key identifiers",
         "the server's own self-signed certificate",
     ],
+    often=lambda road, kind: road == "direct" or kind in ("a root in PEM", "an intermediate alone"),
+    indirect=["road"],
 )
 def test_an_authority_of_ones_own_is_accepted(client, server, certs, road, tmp_path, kind):
     bundle, context = own_authority(kind, certs, tmp_path)
@@ -951,8 +954,8 @@ def anywhere(certs):
     return context_for(certs, *(GIGACHAT_NAMES + MORE_GIGACHAT_NAMES + LOOK_ALIKES))
 
 
-@BOTH
-@pytest.mark.parametrize("host", GIGACHAT_NAMES + MORE_GIGACHAT_NAMES)
+@crossed("road, host", ["direct", "proxy"], GIGACHAT_NAMES + MORE_GIGACHAT_NAMES, indirect=["road"],
+         often=lambda road, host: road == "direct" or host == GIGACHAT_NAMES[0])
 def test_the_packages_root_is_trusted_for_a_gigachat_name(client, server, road, resolve, vendored, anywhere, host):
     resolve(host)
     running = server(MODELS, context=anywhere)

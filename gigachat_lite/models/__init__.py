@@ -13,9 +13,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-# ruff: noqa: F403 # each file says in __all__ what it gives
+# ruff: noqa: F403, F405 # each file says in __all__ what it gives
 from .base import *
 from .chat import *
+
+WithXHeaders = Answer  # its name in older versions of the official package
 
 if TYPE_CHECKING:
     from . import assistants, threads
@@ -58,7 +60,7 @@ else:
     }
     HOME = {name: room for room, names in LATER.items() for name in names.split()}
     INNER = {"A", "ChatAnswer", "ChunkAnswer", "Ending", "HOME", "INNER", "LATER", "Payload", "T", "TYPE_CHECKING"}
-    INNER |= {"Typed", "Word"}
+    INNER |= {"Typed", "WithXHeaders", "Word"}
     __all__ = sorted({name for name in (*globals(), *HOME) if name[0].isupper()} - INNER)
     __all__ += ["assistants", "threads"]
 

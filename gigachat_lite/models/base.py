@@ -99,6 +99,8 @@ class Obj(_Dict):
                 value = self[name]
             except KeyError:
                 return self._absent(name)
+            if name[:2] == "__":  # Python asks for such names, as copy does, and a field of one is none of its answers
+                raise AttributeError(f"{type(self).__name__} has no attribute {name!r}; its field is obj[{name!r}]")
             return self._wrap(name, value) if type(value) is dict or type(value) is list else value
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -263,7 +265,7 @@ class Answer(Obj):
         return twin
 
 
-APIResponse = Answer
+APIResponse = XHeadersMixin = Answer
 A = TypeVar("A", bound=Answer)
 T = TypeVar("T", bound="Union[Answer, TokensCounts]")
 

@@ -376,7 +376,7 @@ def as_request(payload: Payload, kind: type[Obj]) -> tuple[dict[str, Any], Mappi
         payload = {"messages": list(payload)}
     if "messages" not in payload and "role" in payload:
         raise TypeError("this is one message, for it has a role: give a list of messages")
-    body = dict(payload)
+    body = given(payload)
     more = body.pop("additional_fields", None) or {}
     if not isinstance(more, Mapping):
         raise TypeError(f"additional_fields: a dict is needed, not {type(more).__name__}")
@@ -387,7 +387,18 @@ def as_request(payload: Payload, kind: type[Obj]) -> tuple[dict[str, Any], Mappi
     for i, message in enumerate(messages):
         if not isinstance(message, (dict, Mapping)):
             raise TypeError(f"messages[{i}] is no message but {type(message).__name__}")
+    if any(None in message.values() for message in messages):
+        body["messages"] = [given(message) for message in messages]
     return body, more
+
+
+def given(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy what is given of a request or a message: None says that something is not, as in the settings.
+
+    >>> given({"model": "GigaChat", "temperature": None})
+    {'model': 'GigaChat'}
+    """
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def fix_function(function: Any) -> Any:
@@ -416,4 +427,4 @@ def names_model(body: Mapping[str, Any]) -> bool:
     storage = body.get("storage")
     stored = storage if isinstance(storage, Mapping) else {}
     held = (body.get("model"), body.get("assistant_id"), stored.get("assistant_id"), stored.get("thread_id"))
-    return any(value is not None for value in held)
+    return any(held)  # what is empty names nothing

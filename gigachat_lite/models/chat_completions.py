@@ -20,6 +20,7 @@ __all__ = [
     "ChatWebSearchTool", "PrimaryChatCompletionChunk", "PrimaryChatFunctionCall", "v2_body",
 ]
 
+SAID = ("message", "response.message.delta", "response.message.done")  # the events that hold the answer
 # The service writes the second name, its documentation also the first, version 1 the third; the first is sent.
 STATE_IDS = ("tools_state_id", "tool_state_id", "functions_state_id")
 
@@ -180,7 +181,8 @@ class ChatMessageChunk(_Stateful):
     @property
     def text(self) -> str:
         """The text of all its parts."""
-        return "".join(part["text"] for part in self._parts() if isinstance(part.get("text"), str))
+        parts = [{"text": self["content"]}] if isinstance(self.get("content"), str) else self._parts()
+        return "".join(part["text"] for part in parts if isinstance(part.get("text"), str))
 
     def _parts(self) -> list[Obj]:
         content = self.content
@@ -195,7 +197,7 @@ class ChatMessage(ChatMessageChunk):
 
     def __init__(self, *args: Any, **fields: Any) -> None:
         super().__init__(*args, **fields)
-        if "content" in self:
+        if "content" in fields:  # not in an answer, which stays as it came
             self["content"] = as_parts(self["content"])
 
 
@@ -263,7 +265,8 @@ class _V2Answer(Ending, _Stateful, Answer):
 
     def _said(self) -> Iterator[ChatMessageChunk]:
         messages = getattr(self, "messages", None)
-        for message in messages if isinstance(messages, list) else ():
+        known = self.get("event", SAID[0]) in SAID  # what else an event says is no part of the answer
+        for message in messages if known and isinstance(messages, list) else ():
             if isinstance(message, ChatMessageChunk) and message.get("role") in ("assistant", None):
                 yield message
 
@@ -558,18 +561,21 @@ def _tools(tools: Any) -> list[Any]:
 
 def _with_functions(tool: Any) -> Any:
     functions = tool.get("functions") if isinstance(tool, Mapping) else None
-    given = functions.get("specifications") if isinstance(functions, Mapping) else None
-    if not isinstance(given, (list, tuple)):
+    if not isinstance(tool, Mapping) or not isinstance(functions, (Mapping, type(None))):
+        raise TypeError("functions are given in tools as {'functions': {'specifications': [...]}}")
+    given = functions.get("specifications") if functions else None
+    if not functions or not isinstance(given, (list, tuple)):
         return tool
-    specifications = [fix_function(function) for function in given]
-    return {**tool, "functions": {**tool["functions"], "specifications": specifications}}
+    return {**tool, "functions": {**functions, "specifications": [fix_function(function) for function in given]}}
 
 
 def _gather_options(body: dict[str, Any]) -> None:
     """Move what is given beside ``model_options`` into them, where they do not have it."""
+    given = body.get("model_options") or {}
+    if not isinstance(given, Mapping):
+        raise TypeError(f"model_options: a dict is needed, not {type(given).__name__}")
     beside = {name: body.pop(name, None) for name in ("reasoning", "response_format")}
-    options = {name: value for name, value in beside.items() if value is not None}
-    options.update(body.get("model_options") or {})
+    options = {**{name: value for name, value in beside.items() if value is not None}, **given}
     if options.get("response_format") is not None:
         options["response_format"] = wire_format(options["response_format"])
     if options:
@@ -580,9 +586,8 @@ def _fill(body: dict[str, Any], config: Mapping[str, Any]) -> None:
     """Fill in what the configuration says and the caller did not."""
     if not names_model(body) and config.get("model") is not None:
         body["model"] = config["model"]
-    check = body.pop("profanity_check", None)
-    if check is None:
-        check = config.get("profanity_check")
+    given = body.pop("profanity_check", None)
+    check = config.get("profanity_check") if given is None else given
     if body.get("disable_filter") is None and check is not None:
         body["disable_filter"] = not check
     if "flags" not in body and config.get("flags") is not None:

@@ -44,6 +44,15 @@ class TokensCounts(_List):
         super().__init__(TokensCount(item) if type(item) is dict else item for item in counts)
         self.x_headers = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_rebuild, (type(self), list(self), self.x_headers))
+
+
+def _rebuild(kind: type[TokensCounts], counts: list[Any], x_headers: dict[str, str | None] | None) -> TokensCounts:
+    twin = kind(counts)
+    twin.x_headers = x_headers
+    return twin
+
 
 class BalanceValue(Obj):
     """What is left of one prepaid package: ``usage`` names the model, ``value`` is in tokens."""
