@@ -833,8 +833,9 @@ class GigaChat:
     def _chat_body(self, payload: Payload) -> dict[str, Any]:
         """Make a request's body: what the caller wrote, and the config's model, profanity_check and flags."""
         body = chat_body(payload)
-        roles = [message.get("role") for message in body["messages"]]
-        if "function" in roles or body.get("functions"):
+        if body.get("functions") or any(
+            message.get("role") == "function" or "function_call" in message for message in body["messages"]
+        ):
             body = room("functions").checked(body)
         if not body.get("model") and not ("storage" in body and names_model(body)):
             body["model"] = self._model()

@@ -14,9 +14,14 @@ import re
 import uuid
 from typing import TYPE_CHECKING, Any, Callable, Iterable, List, Mapping, NamedTuple, Sequence, Tuple, Union
 
+from . import models
 from .config import did_you_mean
+from .docstrings import read_docstring
 from .exceptions import FunctionCallError, GigaChatException
-from .models import Function, Messages, Obj, Payload, chat_body, check_fields
+from .histories import NOTHING, STATE_IDS, check_history, read
+from .models import Chat, Function, Messages, Obj, Payload, chat_body, check_fields
+from .models.chat import as_request
+from .models.chat_completions import as_parts
 from .schemas import (
     Field,
     Mismatch,
@@ -28,7 +33,8 @@ from .schemas import (
     fields_of,
     hints_of,
     is_typed_dict,
-    read_docstring,
+    objects,
+    text_of,
 )
 
 if TYPE_CHECKING:
@@ -40,15 +46,27 @@ _Parameters = Mapping[str, inspect.Parameter]
 BUILT_IN = ("text2image", "get_file_content", "text2model3d")  # these run on the server
 ERROR_LIMIT = 500  # characters of an exception's text that the model is shown
 _NAME = re.compile(r"[A-Za-z_.-][A-Za-z0-9_.-]*")
-_STATE_IDS = ("tools_state_id", "tool_state_id", "functions_state_id")  # the second version has all three
 
 
 class Run(NamedTuple):
     """What ``run_functions`` returns: the last answer, the whole history with it, and the tokens of all answers."""
 
-    completion: Any
+    completion: models.ChatCompletion
     messages: List[Any]
-    usage: Obj
+    usage: models.Usage
+
+    @property
+    def text(self) -> str:
+        """The text of the last answer."""
+        return answer_of(self.completion)[0]
+
+
+class ChatRun(NamedTuple):
+    """What ``chat.run_functions`` returns: the same of the second version."""
+
+    completion: models.ChatCompletionResponse
+    messages: List[Any]
+    usage: models.ChatUsage
 
     @property
     def text(self) -> str:
@@ -65,19 +83,21 @@ def describe(function: Callable[..., Any], **fields: Any) -> Function:
     The parameters come from the signature and its annotations, their descriptions from the docstring; without an
     annotation the type is that of the default, or else a string. ``few_shot_examples`` and ``return_parameters`` are
     taken from attributes of that name, the latter also from the annotation where that is a dataclass or a TypedDict.
-    ``fields`` win over all that. TypeError for what cannot be described, ValueError for a name that the API refuses.
+    What ``functools.partial`` has bound is no parameter. ``fields`` win over all that. TypeError for what cannot be
+    described, ValueError for a name that the API refuses.
     """
     check_fields(fields, Function, "the description")
     inner, code = _insides(function)
     name = str(fields.get("name") or getattr(inner, "__name__", type(inner).__name__))
-    parameters, hints = inspect.signature(function).parameters, hints_of(code)
+    parameters, hints = _parameters(function), hints_of(code)
+    examples, returned = (getattr(function, key, None) for key in ("few_shot_examples", "return_parameters"))
     text, notes = read_docstring((inner is not code and code.__doc__) or inspect.getdoc(inner) or "", parameters)
     found = {
         "name": name,
         "description": text,
         "parameters": describe_object(_fields(parameters, hints, notes), name),
-        "few_shot_examples": getattr(function, "few_shot_examples", None),
-        "return_parameters": getattr(function, "return_parameters", None) or _describe_return(hints.get("return")),
+        "few_shot_examples": examples if isinstance(examples, (list, tuple)) else None,
+        "return_parameters": returned if isinstance(returned, Mapping) else _describe_return(hints.get("return")),
         **fields,
     }
     description = Function({key: value for key, value in found.items() if value not in (None, "")})
@@ -90,11 +110,9 @@ def as_functions(functions: Iterable[Given]) -> tuple[list[Mapping[str, Any]], d
 
     Each is a callable, a description of one's own (sent as it is), both as a pair, or the name of a built-in function.
     """
-    if isinstance(functions, (str, Mapping)) or callable(functions):
-        raise TypeError("functions: a list is needed")
     descriptions: list[Mapping[str, Any]] = []
     callables: dict[str, Callable[..., Any]] = {}
-    for i, given in enumerate(functions):
+    for i, given in enumerate(_several(functions, "functions")):
         described, function = given if isinstance(given, tuple) and len(given) == 2 else (given, given)
         if isinstance(described, str):
             described = Function(name=described)
@@ -105,9 +123,17 @@ def as_functions(functions: Iterable[Given]) -> tuple[list[Mapping[str, Any]], d
         descriptions.append(described)
         if callable(function):
             hints_of(_insides(function)[1])  # what cannot be read is to fail before anything is paid for
+            _parameters(function)
             callables[str(described.get("name"))] = function
     check_functions(descriptions)
     return descriptions, callables
+
+
+def _several(given: Any, what: str) -> Iterable[Any]:
+    """Give what is a list of functions; one alone is a slip, and would be spread into its letters or keys."""
+    if isinstance(given, (str, Mapping)) or callable(given) or not isinstance(given or (), Iterable):
+        raise TypeError(f"{what}: a list is needed, not {type(given).__name__}")
+    return given or ()
 
 
 def _insides(function: Any) -> tuple[Any, Any]:
@@ -121,6 +147,28 @@ def _insides(function: Any) -> tuple[Any, Any]:
     if inspect.iscoroutinefunction(code) or inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code):
         raise TypeError(f"{getattr(code, '__qualname__', code)} has to return its result: it is async or a generator")
     return inner, code
+
+
+def _parameters(function: Any) -> _Parameters:
+    """List the parameters of a callable but those that a ``functools.partial`` has bound."""
+    try:
+        parameters = inspect.signature(function).parameters
+    except ValueError as exc:
+        raise TypeError(f"{function!r} cannot be described: {exc}") from exc
+    bound = _bound(function)
+    return {name: parameter for name, parameter in parameters.items() if name not in bound}
+
+
+def _bound(function: Any) -> set[str]:
+    """Name what partials have bound: a key or a connection perhaps, which is no business of the model's."""
+    names: set[str] = set()
+    while isinstance(function, functools.partial) or hasattr(function, "__wrapped__"):
+        if isinstance(function, functools.partial):
+            names.update(function.keywords)
+            function = function.func
+        else:
+            function = function.__wrapped__
+    return names
 
 
 def _fields(parameters: _Parameters, hints: Mapping[str, Any], notes: Mapping[str, str]) -> list[Field]:
@@ -195,138 +243,49 @@ def checked(body: Mapping[str, Any]) -> dict[str, Any]:
     return {**body, "functions": functions} if functions else dict(body)
 
 
-def check_history(messages: Sequence[Any]) -> None:
-    """Refuse a dialogue that the service refuses, with the index of the message: ValueError. Both versions' forms do.
-
-    A system message is the first and only one; a call of a function and its result are neighbours; a result is JSON.
-    """
-    call: tuple[int, Any] | None = None  # the one that waits for its result
-    answerable = False
-    for i, message in enumerate(messages):
-        where = f"messages[{i}]"
-        role = message.get("role") if isinstance(message, Mapping) else None
-        if role is None:
-            raise ValueError(f"{where} needs to be an object with a role")
-        if role == "system" and i:
-            raise ValueError(f"{where}: a system message is only allowed as the first message")
-        result = role in ("function", "tool")
-        if call is not None and not result:
-            raise _unanswered(call)
-        if result and not answerable:
-            raise ValueError(f"{where}: this result has no call of a function before it")
-        calls = _check_message(message, where)
-        call = (i, calls[0].get("name")) if calls else None
-        answerable = bool(calls) or (role == "assistant" and any(message.get(name) for name in _STATE_IDS))
-    if call is not None:
-        raise _unanswered(call)
-
-
-def _unanswered(call: tuple[int, Any]) -> ValueError:
-    return ValueError(
-        f"messages[{call[0]}]: the call of function {call[1]!r} has no result: messages[{call[0] + 1}] has to be it"
-    )
-
-
-def _check_message(message: Mapping[str, Any], where: str) -> list[Mapping[str, Any]]:
-    """Check what one message holds, and list the calls in it."""
-    role, content, call = message.get("role"), message.get("content"), message.get("function_call")
-    if call is not None and (role != "assistant" or not isinstance(call, Mapping)):
-        raise ValueError(f"{where}.function_call is an object, in messages of role assistant alone")
-    if message.get("attachments") is not None and role != "user":
-        raise ValueError(f"{where}.attachments are for role user alone")
-    if content is None and call is None:
-        raise ValueError(f"{where}.content is needed")
-    if isinstance(content, (list, tuple)):
-        return _check_parts(content, role, where)
-    if role in ("function", "tool") and not _is_json(content):
-        raise ValueError(f"{where}.content: a result is a string that holds JSON, such as json.dumps({{'result': …}})")
-    return [] if call is None else [call]
-
-
-def _check_parts(parts: Sequence[Any], role: Any, where: str) -> list[Mapping[str, Any]]:
-    """Check the parts of a message of the second version, where calls and results are parts."""
-    calls, results = [], 0
-    for i, part in enumerate(parts):
-        at = f"{where}.content[{i}]"
-        if isinstance(part, str):
-            continue
-        if not isinstance(part, Mapping):
-            raise ValueError(f"{at} is no part of a message")
-        call, result = part.get("function_call"), part.get("function_result")
-        if call is not None:
-            if not isinstance(call, Mapping) or not isinstance(call.get("arguments", {}), Mapping):
-                raise ValueError(f"{at}.function_call needs arguments that are an object, not a string")
-            calls.append(call)
-        if result is not None:
-            if not isinstance(result, Mapping) or not result.get("name"):
-                raise ValueError(f"{at}.function_result needs the name of the function")
-            value = result.get("result")
-            if not isinstance(value, Mapping) and not _is_json(value):
-                raise ValueError(f"{at}.function_result.result has to be an object, or a string that holds JSON")
-            results += 1
-    if role in ("function", "tool") and not results:
-        raise ValueError(f"{where} of role {str(getattr(role, 'value', role))!r} needs a function_result")
-    return calls
-
-
-def _is_json(text: Any) -> bool:
-    return isinstance(text, str) and _read(text) is not _NOTHING
-
-
 # ---- Calling
-
-
-_NOTHING = object()
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")  # but Python reads it
-
-
-def _read(text: str) -> Any:
-    try:
-        return json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
-        return _NOTHING
 
 
 def _bind(function: Callable[..., Any], arguments: Any) -> inspect.BoundArguments:
     """Make a call of the model's arguments, an object or a string that holds one.
 
-    They become what the annotations say, Enums and dataclasses included; null for a parameter that has a default and is
-    not Optional is no argument. Mismatch where they do not fit.
+    They become what the annotations say, Enums and dataclasses included; without an annotation anything fits. Null for
+    a parameter that has a default and is not Optional is no argument. Mismatch where they do not fit.
     """
     if isinstance(arguments, str):
-        arguments = _read(arguments) if arguments.strip() else {}
+        arguments = read(arguments) if arguments.strip() else {}
     if arguments is not None and not isinstance(arguments, Mapping):
         raise Mismatch("the arguments have to be an object")
-    given = dict(arguments or {})
-    signature = inspect.signature(function)
-    bound = signature.bind_partial()
-    fields = {field.name: field for field in _fields(signature.parameters, hints_of(_insides(function)[1]), {})}
+    given, bound = dict(arguments or {}), inspect.signature(function).bind_partial()
+    parameters, hints = _parameters(function), hints_of(_insides(function)[1])
+    fields = {field.name: field for field in _fields(parameters, hints, {})}
     for name, field in fields.items():
-        nothing, value = name not in given, given.pop(name, None)
-        nullable = accepts_none(field.hint) or field.hint is Any or (field.default is None and not field.required)
+        nothing, value, free = name not in given, given.pop(name, None), name not in hints
+        nullable = accepts_none(field.hint) or field.hint is Any or (free if field.required else field.default is None)
         if value is not None:
-            bound.arguments[name] = _fit(value, field)
+            bound.arguments[name] = _fit(value, field, free)
         elif field.required and (nothing or not nullable):
             raise Mismatch(f"{name} is missing")
-        elif nullable and (not nothing or signature.parameters[name].default is inspect.Parameter.empty):
+        elif nullable and (not nothing or parameters[name].default is inspect.Parameter.empty):
             bound.arguments[name] = None
-    rest = [name for name, one in signature.parameters.items() if one.kind == one.VAR_KEYWORD]
+    rest = [name for name, one in parameters.items() if one.kind == one.VAR_KEYWORD]
+    wrong = next((name for name in given if not rest or name in _bound(function)), None)
+    if wrong is not None:
+        raise Mismatch(f"there is no parameter {wrong!r}{did_you_mean(wrong, fields)}")
     if rest:
         bound.arguments[rest[0]] = given
-    elif given:
-        name = next(iter(given))
-        raise Mismatch(f"there is no parameter {name!r}{did_you_mean(name, fields)}")
     return bound
 
 
-def _fit(value: Any, field: Field) -> Any:
+def _fit(value: Any, field: Field, free: bool) -> Any:
     try:
         return decode(value, field.hint, field.name)
     except TypeError:  # beside a description of one's own an annotation may be anything
         return value
+    except Mismatch:
+        if free:  # nobody has said what it is to be
+            return value
+        raise
 
 
 def result_json(value: Any) -> str:
@@ -338,8 +297,8 @@ def result_json(value: Any) -> str:
     >>> result_json("солнечно"), result_json('{"t": 5}'), result_json([1, 2])
     ('{"result": "солнечно"}', '{"t": 5}', '{"result": [1, 2]}')
     """
-    known = _read(value) if isinstance(value, str) and value.lstrip()[:1] in ("{", "[") else _NOTHING
-    text = json.dumps(value if known is _NOTHING else known, ensure_ascii=False, allow_nan=False, default=_plain)
+    known = read(value) if isinstance(value, str) and value.lstrip()[:1] in ("{", "[") else NOTHING
+    text = json.dumps(value if known is NOTHING else known, ensure_ascii=False, allow_nan=False, default=_plain)
     return text if text.startswith("{") else f'{{"result": {text}}}'
 
 
@@ -374,7 +333,7 @@ def run_functions(
     on_error: str = "tell",
     version: int = 1,
     **options: Any,
-) -> Run:
+) -> Any:
     """Ask, call the Python functions that the model wants called, and go on until it answers in words.
 
     The functions are those of the request and these. ``max_rounds`` bounds the rounds of calls, so that there are at
@@ -384,20 +343,21 @@ def run_functions(
     FunctionCallErrors anyway. What ends the loop early keeps the history: ``.messages`` of every GigaChatException.
     A forced ``function_call`` holds for the first request. ``options`` go to every request.
     """
-    if on_error not in ("tell", "raise") or version not in (1, 2) or max_rounds < 0:
-        raise ValueError('on_error is "tell" or "raise", version is 1 or 2, max_rounds is not negative')
+    if on_error not in ("tell", "raise") or version not in (1, 2):
+        raise ValueError('on_error is "tell" or "raise", version is 1 or 2')
+    if not isinstance(max_rounds, int) or max_rounds < 0:
+        raise ValueError(f"max_rounds is a whole number, 0 or more, not {max_rounds!r}")
     talk = _TALKS[version](client, payload, functions)
-    usage = Obj()
     for left in range(max_rounds, -1, -1):
         completion, calls = talk.ask(options)
-        _add(usage, completion.get("usage") or {})
+        _add(talk.usage, completion.get("usage"))
         if not calls:
-            return Run(completion, talk.messages, usage)
+            return talk.end(completion, talk.messages, talk.usage)
         if not left:
             what = f"after {max_rounds} rounds of calls the model still wants {calls[0].get('name')!r} called"
             raise FunctionCallError(what, talk.messages, completion, calls[0])
         for call in calls:
-            if call.get("name") not in talk.callables:
+            if call.get("name") not in list(talk.callables):  # which nothing has to be hashed for
                 there = ", ".join(talk.callables) or "none"
                 what = f"the model wants {call.get('name')!r} called, and the Python functions are: {there}"
                 raise FunctionCallError(what, talk.messages, completion, call)
@@ -420,34 +380,47 @@ def _result(talk: _Talk, call: Mapping[str, Any], completion: Any, on_error: str
     except Exception as exc:
         if on_error == "raise":
             raise
-        return result_json({"error": f"{type(exc).__name__}: {exc}"[:ERROR_LIMIT]})
+        return result_json({"error": _describe_error(exc)[:ERROR_LIMIT]})
 
 
-def _add(total: dict[str, Any], more: Mapping[str, Any]) -> None:
-    """Add up usage, nested details included."""
-    for name, value in more.items():
-        if isinstance(value, Mapping):
+def _describe_error(exc: Exception) -> str:
+    try:
+        return f"{type(exc).__name__}: {exc}"
+    except Exception:  # it cannot be written itself
+        return type(exc).__name__
+
+
+def _add(total: dict[str, Any], more: Any) -> None:
+    """Add up usage, nested details included; what changes its form on the way is left as it was."""
+    for name, value in more.items() if isinstance(more, Mapping) else ():
+        known = total.get(name)
+        if isinstance(value, Mapping) and isinstance(known, (dict, type(None))):
             _add(total.setdefault(name, {}), value)
-        elif isinstance(value, (int, float)):
-            total[name] = total.get(name, 0) + value
+        elif isinstance(value, (int, float)) and isinstance(known, (int, float, type(None))):
+            total[name] = (known or 0) + value
 
 
 class _Talk:
     """A dialogue with functions, in the form of the first version of the API."""
 
+    end: Any = Run
+
     def __init__(self, client: GigaChat, payload: Payload, functions: Iterable[Given]) -> None:
         self.send: Callable[..., Any] = client.chat
+        self.usage: Obj = models.Usage()
         self.body, given = self.open(payload)
-        descriptions, self.callables = as_functions([*given, *functions])
+        descriptions, self.callables = as_functions([*given, *_several(functions, "functions")])
         self.describe(descriptions)
         self.messages: list[Any] = list(self.body["messages"])
         if not self.body.get("storage") and not self.body.get("assistant_id"):  # as above
             check_history(self.messages)
 
-    def open(self, payload: Payload) -> tuple[dict[str, Any], Sequence[Given]]:
+    def open(self, payload: Payload) -> tuple[dict[str, Any], Iterable[Given]]:
         """Make a body of the payload, and take out the functions that it brings."""
-        body = chat_body(payload)
-        return body, body.pop("functions", None) or ()
+        body, more = as_request(payload, Chat)
+        body = chat_body(body)
+        given = _several(body.pop("functions", None), "functions")
+        return ({**body, "additional_fields": more} if more else body), given
 
     def describe(self, descriptions: list[Mapping[str, Any]]) -> None:
         """Put the descriptions into the body, and let the model choose where the caller did not say."""
@@ -463,8 +436,9 @@ class _Talk:
         except GigaChatException as error:
             error.messages = self.messages  # rounds that were paid for
             raise
-        calls = self.read(completion)
-        if not calls and answer_of(completion)[1] in ("error", "function_call", "function_call_error"):
+        calls, reason = self.read(completion), answer_of(completion)[1]
+        unread = not calls and reason in ("error", "function_call", "function_call_error")
+        if unread or not all(isinstance(call, Mapping) for call in calls):
             raise FunctionCallError("the model made a call that the service could not read", self.messages, completion)
         self.loosen()
         return completion, calls
@@ -474,13 +448,15 @@ class _Talk:
         if isinstance(self.body.get("function_call"), Mapping):
             self.body["function_call"] = "auto"
 
-    def read(self, completion: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    def read(self, completion: Mapping[str, Any]) -> list[Any]:
         """Add the message of an answer to the dialogue, its state id included."""
-        if not completion.get("choices"):
+        choices = objects(completion.get("choices"))
+        answer = (choices[0].get("message") or {}) if choices else None
+        if not isinstance(answer, Mapping):
             raise FunctionCallError("the answer has no choices", self.messages, completion)
-        message = Messages({"role": "assistant", **(completion["choices"][0].get("message") or {})})
-        if message.get("content") is None:
-            message["content"] = ""
+        message = Messages({**answer, "role": answer.get("role") or "assistant"})
+        if not isinstance(message.get("content"), str):
+            message["content"] = text_of(message)
         self.messages.append(message)
         return [message["function_call"]] if message.get("function_call") else []
 
@@ -492,26 +468,26 @@ class _Talk:
 class _Talk2(_Talk):
     """The same in the form of the second version: content in parts, calls and results among them."""
 
+    end = ChatRun
     state: str | None = None
 
     def __init__(self, client: Any, payload: Any, functions: Iterable[Given]) -> None:
         super().__init__(client, payload, functions)
-        self.send = client.chat.create
+        self.send, self.usage = client.chat.create, models.ChatUsage()
 
-    def open(self, payload: Any) -> tuple[dict[str, Any], Sequence[Given]]:
-        if isinstance(payload, str):
-            payload = [{"role": "user", "content": [{"text": payload}]}]
-        if isinstance(payload, (list, tuple)):
-            payload = {"messages": payload}
-        if not isinstance(payload, Mapping) or not isinstance(payload.get("messages"), (list, tuple)):
-            raise TypeError("a string, a list of messages, or a request with messages is needed")
-        body, given, tools = dict(payload), [], []  # type: dict[str, Any], list[Given], list[Any]
-        for tool in body.pop("tools", None) or ():
+    def open(self, payload: Any) -> tuple[dict[str, Any], Iterable[Given]]:
+        body, more = as_request(payload, models.ChatCompletionRequest)
+        body["messages"] = [
+            {**message, "content": as_parts(message["content"])} if "content" in message else message
+            for message in body["messages"]
+        ]
+        given, tools = [], []  # type: list[Given], list[Any]
+        for tool in _several(body.pop("tools", None), "tools"):
             if isinstance(tool, Mapping) and isinstance(tool.get("functions"), Mapping):
-                given += tool["functions"].get("specifications") or ()
+                given += _several(tool["functions"].get("specifications"), "specifications")
             else:
                 tools.append(tool)
-        return {**body, "tools": tools}, given
+        return {**body, "tools": tools, **({"additional_fields": more} if more else {})}, given
 
     def describe(self, descriptions: list[Mapping[str, Any]]) -> None:
         config = self.body.get("tool_config")
@@ -527,20 +503,22 @@ class _Talk2(_Talk):
         if isinstance(config, Mapping) and config.get("mode") == "forced":
             self.body["tool_config"] = {"mode": "auto"}
 
-    def read(self, completion: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    def read(self, completion: Mapping[str, Any]) -> list[Any]:
         """Add the messages of an answer, with the parts and under the name of the state id that a request may have."""
-        calls = []
-        for message in completion.get("messages") or ():
-            content = message.get("content") or ()
-            content = [{"text": content}] if isinstance(content, str) else content
-            known = ("text", "files", "function_call")  # what else an answer has, a request may not
-            parts = [{name: part[name] for name in known if part.get(name) is not None} for part in content]
-            parts = [part for part in parts if part]
-            if message.get("role", "assistant") != "assistant" or not parts:
+        calls, messages = [], objects(completion.get("messages"))
+        if not messages and not completion.get("finish_reason"):
+            raise FunctionCallError("the answer has no messages", self.messages, completion)
+        for message in messages:
+            parts = _known_parts(message)
+            if message.get("role") not in ("assistant", None) or not parts:
                 continue
-            self.state = next((message[name] for name in _STATE_IDS if message.get(name)), None)
+            states = [holder[name] for holder in (message, completion) for name in STATE_IDS if holder.get(name)]
+            self.state = states[0] if states else None
             self.messages.append({"role": "assistant", "content": parts, **self.state_id()})
             calls += [part["function_call"] for part in parts if "function_call" in part]
+            for part in parts:
+                if isinstance(part.get("function_call"), Mapping):
+                    part["function_call"] = _with_object(part["function_call"])
         return calls
 
     def state_id(self) -> dict[str, str]:
@@ -550,6 +528,22 @@ class _Talk2(_Talk):
     def add_results(self, results: list[tuple[Mapping[str, Any], str]]) -> None:
         parts = [{"function_result": {"name": call["name"], "result": json.loads(text)}} for call, text in results]
         self.messages.append({"role": "tool", "content": parts, **self.state_id()})
+
+
+def _known_parts(message: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Take from a message what a request may have; a call may stand beside the content."""
+    known, content = ("text", "files", "function_call"), as_parts(message.get("content"))
+    parts = [{name: part[name] for name in known if part.get(name) is not None} for part in objects(content)]
+    if message.get("function_call") and not any("function_call" in part for part in parts):
+        parts.append({"function_call": message["function_call"]})
+    return [part for part in parts if part]
+
+
+def _with_object(call: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a call the object that its arguments have to be in a request; answers may have null or a string of JSON."""
+    arguments = call.get("arguments")
+    arguments = read(arguments) if isinstance(arguments, str) else arguments
+    return {**call, "arguments": arguments if isinstance(arguments, Mapping) else {}}
 
 
 _TALKS = {1: _Talk, 2: _Talk2}

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .client import Options
     from .decode import Reply
     from .exceptions import ResponseError
-    from .functions import Given, Run
+    from .functions import ChatRun, Given
     from .models import (
         Assistant,
         AssistantDelete,
@@ -121,9 +121,10 @@ class ChatResource(Resource):
         max_rounds: int = 5,
         on_error: str = "tell",
         **options: Unpack[Options],
-    ) -> Run:
+    ) -> ChatRun:
         """Ask v2, call the Python functions that the model wants called, and go on until it answers in words."""
-        run: Run = room("functions").run_functions(self._client, payload, functions, max_rounds, on_error, 2, **options)
+        call = room("functions").run_functions
+        run: ChatRun = call(self._client, payload, functions, max_rounds, on_error, 2, **options)
         return run
 
     def _call(self, payload: Payload, stream: bool = False) -> Call:
@@ -140,7 +141,7 @@ class ChatResource(Resource):
 def _checked(body: dict[str, Any]) -> dict[str, Any]:
     """Describe the Python functions of a v2 request and check its history, where functions are in play."""
     tools = [tool for tool in body.get("tools") or () if isinstance(tool, Mapping) and tool.get("functions")]
-    if not tools and all(message.get("role") not in ("tool", "function") for message in body["messages"]):
+    if not tools and not any(map(_has_functions, body["messages"])):
         return body
     functions = room("functions")
     if not body.get("storage") and not body.get("assistant_id"):  # else the service has the beginning
@@ -151,6 +152,15 @@ def _checked(body: dict[str, Any]) -> dict[str, Any]:
             described = {**tool["functions"], "specifications": functions.as_functions(given)[0]}
             body["tools"] = [*body["tools"][:i], {**tool, "functions": described}, *body["tools"][i + 1 :]]
     return body
+
+
+def _has_functions(message: Mapping[str, Any]) -> bool:
+    """Tell whether a message holds the result of a function, or a call."""
+    parts = message.get("content")
+    return message.get("role") in ("tool", "function") or any(
+        isinstance(part, Mapping) and ("function_call" in part or "function_result" in part)
+        for part in (parts if isinstance(parts, (list, tuple)) else ())
+    )
 
 
 def v2_base(base_url: str) -> str:

@@ -12,7 +12,6 @@ import dataclasses
 import datetime
 import decimal
 import enum
-import inspect
 import json
 import math
 import re
@@ -22,6 +21,7 @@ import typing
 import uuid
 from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple, NoReturn, TypeVar, Union
 
+from .docstrings import read_docstring
 from .exceptions import ContentFilterError, GigaChatException, LengthFinishReasonError, ParseError
 
 
@@ -43,11 +43,22 @@ class Field(NamedTuple):
 
 
 def response_format(kind: Any, strict: bool = True) -> dict[str, Any]:
-    """Make the ``response_format`` of a request for a type; ValueError for an empty schema, which is refused."""
+    """Make the ``response_format`` of a request for a type; ValueError for an empty schema, which is refused.
+
+    One that is whole already is sent as it is; what it says itself wins over ``strict``.
+    """
+    if isinstance(kind, Mapping) and kind.get("type") in ("text", "regex"):
+        raise ValueError(f"response_format: no value can be read out of {kind['type']!r}: give a type or a JSON Schema")
     schema = schema_of(kind)
     if not schema:
         raise ValueError("response_format: the schema is empty, and the service does not take that")
-    return {"type": "json_schema", "schema": schema, "strict": strict}
+    more = {name: value for name, value in kind.items() if value is not None} if _is_whole(kind) else {}
+    return {"type": "json_schema", "strict": strict, **more, "schema": schema}
+
+
+def _is_whole(kind: Any) -> bool:
+    """Tell whether this is a whole ``response_format``, with a type or a schema in it."""
+    return isinstance(kind, Mapping) and kind.get("type") == "json_schema"
 
 
 def parse_completion(completion: Mapping[str, Any], kind: Any) -> Any:
@@ -78,29 +89,30 @@ def parse_completion(completion: Mapping[str, Any], kind: Any) -> Any:
 
 
 def answer_of(completion: Mapping[str, Any]) -> tuple[str, str]:
-    """Take text and finish_reason of the first answer; both may be empty.
+    """Take text and finish_reason of the answer; both may be empty, and what has another form than is known is passed.
 
     >>> answer_of({"messages": [{"role": "assistant", "content": [{"text": "Да"}]}], "finish_reason": "stop"})
     ('Да', 'stop')
     """
-    if completion.get("choices"):
-        choice = completion["choices"][0]
-        return text_of(choice.get("message") or {}), choice.get("finish_reason") or ""
-    reason = completion.get("finish_reason") or ""
-    for message in completion.get("messages") or ():
-        reason = message.get("finish_reason") or reason
-        text = text_of(message) if message.get("role") == "assistant" else ""
-        if text:
-            return text, reason
-    return "", reason
+    for choice in objects(completion.get("choices"))[:1]:
+        return text_of(choice.get("message")), str(choice.get("finish_reason") or "")
+    messages = objects(completion.get("messages"))
+    reasons = [completion.get("finish_reason"), *(message.get("finish_reason") for message in messages)]
+    said = [text_of(message) for message in messages if message.get("role") in ("assistant", None)]
+    return "".join(said), str(next(filter(None, reversed(reasons)), ""))
 
 
-def text_of(message: Mapping[str, Any]) -> str:
+def text_of(message: Any) -> str:
     """Join the text of a message, whose content is a string in v1 and a list of parts in v2."""
-    content = message.get("content") or ""
-    if isinstance(content, str):
-        return content
-    return "".join(part["text"] for part in content if isinstance(part, Mapping) and isinstance(part.get("text"), str))
+    content = message.get("content") if isinstance(message, Mapping) else None
+    parts = content if isinstance(content, (list, tuple)) else [content]
+    texts = [part.get("text") if isinstance(part, Mapping) else part for part in parts]
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def objects(value: Any) -> list[Mapping[str, Any]]:
+    """List the objects in a list; what else an answer may hold there, null above all, is left out."""
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, (list, tuple)) else []
 
 
 # ---- Out of a text
@@ -126,6 +138,8 @@ def parse(text: str, kind: Any) -> Any:
 
 def _of_kind(value: Any, kind: Any) -> Any:
     """Decode a value of a type; of a JSON Schema that is a dict the outermost level is looked at."""
+    if _is_whole(kind):
+        kind = kind.get("schema") or {}
     if not isinstance(kind, Mapping):
         return decode(value, kind)
     schema = schema_of(kind)
@@ -165,27 +179,37 @@ def _find_json(text: str) -> Iterator[Any]:
 
 
 _OPENING = re.compile(r'\{\s*["}]|\[\s*(?:["{\[\]\d-]|true|false|null)')  # where an object or an array may begin
+_TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[{}\[\]]', re.DOTALL)
 MAX_FAILURES = 1000  # each costs json's error a look through the text before it
 
 
 def _find_braces(text: str) -> Iterator[tuple[int, Any]]:
-    """Find objects and arrays between other words; the work is bounded, whatever the text is."""
-    place, failures, budget = 0, 0, 20 * len(text)
-    while failures < MAX_FAILURES and budget > 0:
-        opening = _OPENING.search(text, place)
-        if opening is None:
-            return
+    """Find objects and arrays between other words; the work is bounded, whatever the text is.
+
+    What stands inside one that is broken is a fragment, not an answer: the search goes on behind it.
+    """
+    failures, opening = 0, _OPENING.search(text)
+    while opening is not None and failures < MAX_FAILURES:
         place = opening.start()
         try:
             value, end = _decoder.raw_decode(text, place)
-        except ValueError as exc:
-            budget -= getattr(exc, "pos", place) - place
-            failures, place = failures + 1, place + 1
+        except ValueError:
+            failures, end = failures + 1, _skip(text, place)
         except RecursionError:
             return
         else:
             yield end - place, value
-            place = end
+        opening = _OPENING.search(text, end)
+
+
+def _skip(text: str, place: int) -> int:
+    """Find the end of what opens at a place; where it does not close, that is the end of the text."""
+    depth = 0
+    for token in _TOKEN.finditer(text, place):
+        depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(token.group(), 0)
+        if not depth:
+            return token.end()
+    return len(text)
 
 
 # ---- What sort of type an annotation is
@@ -247,7 +271,10 @@ def _sort(hint: Any, where: str) -> tuple[str, Any]:
         return ("tuple" if origin is tuple and args and args[-1] is not Ellipsis else "array"), (origin, args)
     if origin in _OBJECTS:
         return "mapping", args[1] if len(args) == 2 else Any
-    return _sort_class(origin, where)
+    sort, kind = _sort_class(origin, where)
+    if args and sort == "object":
+        raise TypeError(f"{where}: {hint!r} has parameters; a class of it that names its types would do")
+    return sort, kind
 
 
 def _sort_class(kind: type, where: str) -> tuple[str, Any]:
@@ -323,10 +350,12 @@ def schema_of(kind: Any) -> dict[str, Any]:
     {'type': 'array', 'items': {'type': 'integer'}}
     """
     if isinstance(kind, Mapping):
-        inner = kind.get("schema") if kind.get("type") == "json_schema" else None
-        return dict(inner if isinstance(inner, Mapping) else kind)
-    schema = describe_type(kind, getattr(kind, "__name__", "the type"))
-    if _sort(kind, "")[0] == "object" and schema["properties"] and not schema.get("required"):
+        return schema_of(kind.get("schema") or {}) if _is_whole(kind) else dict(kind)
+    where = getattr(kind, "__name__", "the type")
+    if _sort(kind, where)[0] == "pydantic":  # its references point to the root, which is here
+        return _pydantic_schema(kind)
+    schema = describe_type(kind, where)
+    if _sort(kind, where)[0] == "object" and schema["properties"] and not schema.get("required"):
         schema["required"] = list(schema["properties"])
     return schema
 
@@ -345,7 +374,7 @@ def describe_type(hint: Any, where: str, inside: tuple[Any, ...] = ()) -> dict[s
             raise TypeError(f"{where}: {kind.__name__} holds itself, which a schema without references cannot say")
         return describe_object(fields_of(kind), kind.__name__, (*inside, kind))
     if sort == "pydantic":
-        return dict(kind.model_json_schema() if hasattr(kind, "model_json_schema") else kind.schema())
+        return _without_references(_pydantic_schema(kind), where)
     if sort == "plain":
         return {"type": _NAMES[kind]}
     if sort == "text":
@@ -355,6 +384,35 @@ def describe_type(hint: Any, where: str, inside: tuple[Any, ...] = ()) -> dict[s
     values = enum_values(kind) if sort == "enum" else [value for value in kind if value is not None]
     names = {_NAMES.get(type(value)) for value in values}
     return {"type": names.pop(), "enum": values} if len(names) == 1 and None not in names else {"enum": values}
+
+
+def _pydantic_schema(kind: Any) -> dict[str, Any]:
+    return dict(kind.model_json_schema() if hasattr(kind, "model_json_schema") else kind.schema())
+
+
+def _without_references(root: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Put what references of a pydantic model point to in their place, for the model is not the root here."""
+    schema = {name: value for name, value in root.items() if name not in ("$defs", "definitions")}
+    resolved: dict[str, Any] = _resolve(schema, root, where)
+    return resolved
+
+
+def _resolve(schema: Any, root: Mapping[str, Any], where: str, inside: tuple[str, ...] = ()) -> Any:
+    if isinstance(schema, list):
+        return [_resolve(item, root, where, inside) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    path = schema.get("$ref")
+    if path in inside:
+        raise TypeError(f"{where}: {path} holds itself, which a schema without references cannot say")
+    found = {name: _resolve(item, root, where, inside) for name, item in schema.items()}
+    if not isinstance(path, str):
+        return found
+    del found["$ref"]
+    target: Any = root
+    for step in path.split("/")[1:]:
+        target = target[step]
+    return {**_resolve(target, root, where, (*inside, path)), **found}
 
 
 def _describe_union(kinds: tuple[Any, ...], where: str, inside: tuple[Any, ...]) -> dict[str, Any]:
@@ -536,52 +594,3 @@ def _type_name(value: Any) -> str:
 
 def _wrong(path: str, wanted: str, value: Any) -> Mismatch:
     return Mismatch(f"{path or 'it'} has to be {wanted}, not {_type_name(value)}")
-
-
-# ---- Docstrings
-
-
-_PARAMETERS = "Args|Arguments|Parameters|Params|Attributes|Keyword Args|Keyword Arguments|Аргументы|Параметры|Поля"
-_OTHERS = "Returns?|Yields?|Raises|Examples?|Возвращает|Исключения|Примеры?"
-_SECTION = re.compile(rf"(?:(?P<parameters>{_PARAMETERS})|{_OTHERS})\s*:")
-_ENTRY = re.compile(r"\*{0,2}(?P<name>\w+)\s*(?:\([^)]*\))?(?:\s*:|\s+[-–—])(?:\s+(?P<text>.*)|$)")
-_SPHINX = re.compile(r":(?P<kind>\w+)(?P<name>(?:\s[^:]*)?):\s*(?P<text>.*)")
-
-
-def read_docstring(doc: str, names: Iterable[str]) -> tuple[str, dict[str, str]]:
-    """Split a docstring into its text and the descriptions of these names.
-
-    They stand in a section (``Args:``, ``Параметры:``), in Sphinx's fields (``:param city: …``), or on lines of their
-    own (``city: …``, ``city — …``). What is returned, raised, or shown as an example belongs to neither.
-
-    >>> read_docstring("Погода.\\n\\nArgs:\\n    city (str): город,\\n        по-русски\\n", ["city"])
-    ('Погода.', {'city': 'город, по-русски'})
-    """
-    known, text = set(names), []  # type: set[str], list[str]
-    notes: dict[str, list[str]] = {}
-    target, edge = text, -1  # where lines go, and the indent at which that ends
-    section, entries = -1, True  # the indent of the section's head, and whether names may stand in it
-    for line in inspect.cleandoc(doc).splitlines():
-        bare_line, indent = line.strip(), len(line) - len(line.lstrip())
-        if bare_line and target is not text and indent <= edge:
-            if indent <= section:
-                section, entries = -1, True
-            target, edge = ([], section) if section >= 0 else (text, -1)
-        head, field, entry = (rule.match(bare_line) for rule in (_SECTION, _SPHINX, _ENTRY))
-        if head is not None and head.end() == len(bare_line):
-            target, edge, section, entries = [], indent, indent, bool(head.group("parameters"))
-            continue
-        found = field or (entry if entry and entries and entry.group("name") in known else None)
-        if found is not None:
-            name = (found.group("name").split() or [""])[-1].lstrip("*")
-            mine = name in known and (field is None or field.group("kind") in ("param", "parameter", "arg", "key"))
-            target, edge = notes.setdefault(name, []) if mine else [], indent
-            bare_line = found.group("text") or ""
-        target.append(bare_line)
-    return _flow(text), {name: _flow(lines) for name, lines in notes.items() if any(lines)}
-
-
-def _flow(lines: list[str]) -> str:
-    """Join lines into paragraphs of one line each."""
-    paragraphs = "\n".join(lines).split("\n\n")
-    return "\n".join(filter(None, (" ".join(paragraph.split()) for paragraph in paragraphs)))

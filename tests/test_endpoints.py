@@ -18,7 +18,7 @@ import pytest
 from clients import new_client
 from gigachat_lite import Emulator, Obj, models
 from gigachat_lite.client import Stream
-from gigachat_lite.functions import Run
+from gigachat_lite.functions import ChatRun, Run
 from gigachat_lite.resources import Resource
 from gigachat_lite.streams import ChatStream, ThreadStream
 from servers import CHAT_BODY, CHAT_TEXT, STREAM_BODY, STREAM_TEXT, STREAM_TEXTS, reply, sse
@@ -321,7 +321,7 @@ CALLS = {
               "model_options": {"response_format": FORMAT}},
         reads={"0.finish_reason": "stop", "1.answer": str, "1.n": int}),
     "chat.run_functions": call(
-        V2, Run, "Какая погода в Москве?", [getWeather], requests=2,
+        V2, ChatRun, "Какая погода в Москве?", [getWeather], requests=2,
         sent=Parts({"tools.0.functions.specifications.0.name": "getWeather", "messages.1.tools_state_id": UUID,
                     "messages.1.content.0.function_call.arguments": {"city": "Москва"}, "messages.2.role": "tool",
                     "messages.2.content.0.function_result": {"name": "getWeather", "result": {"temperature": 6}}}),

@@ -15,19 +15,19 @@ import pytest
 
 from clients import new_client
 from gigachat_lite import Chat, Emulator, Function, GigaChatException, Messages, RateLimitError
-from gigachat_lite.client import Call
 from gigachat_lite.functions import (
+    ChatRun,
     FunctionCallError,
     Run,
     as_functions,
     check_functions,
-    check_history,
     checked,
     describe,
     result_json,
     run_functions,
 )
-from gigachat_lite.models import Answer, to_json
+from gigachat_lite.histories import check_history
+from gigachat_lite.models import Answer, ChatUsage, Usage
 
 try:
     from typing import Literal, TypedDict
@@ -109,8 +109,38 @@ def example(a: int) -> int:
     return a
 
 
+def keyed(city: str, api_key: str, **more: Any) -> str:
+    return f"{city} {api_key} {more}"
+
+
+KEYED = functools.partial(keyed, api_key="sk-secret", region="ru")
+
+
+@functools.wraps(KEYED)
+def round_keyed(*args, **kwargs):
+    return KEYED(*args, **kwargs)
+
+
+class Odd:
+    few_shot_examples = return_parameters = 5
+
+    def __call__(self) -> None:
+        pass
+
+
 example.few_shot_examples = [{"request": "Один", "params": {"a": 1}}]
 example.return_parameters = {"type": "object", "properties": {"result": INTEGER}}
+
+
+@pytest.fixture
+def emu():
+    with Emulator() as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def giga(emu):
+    return new_client(**emu.config, max_retries=0)
 
 
 # ---- Descriptions
@@ -150,6 +180,9 @@ DESCRIPTIONS = {
         "type": "object", "properties": {"text": STRING}, "required": ["text"]}}),
     "a partial": (functools.partial(example, 5), {"name": "example", "parameters": {
         "type": "object", "properties": {}}}),
+    "a partial with names": (KEYED, {"name": "keyed", "parameters": {
+        "type": "object", "properties": {"city": STRING}, "required": ["city"]}}),
+    "attributes that are something else": (Odd(), {"name": "Odd", "parameters": {"type": "object", "properties": {}}}),
     "a wrapped function": (functools.lru_cache()(example), {
         "name": "example", "parameters": {"type": "object", "properties": {"a": INTEGER}, "required": ["a"]},
         "few_shot_examples": example.few_shot_examples, "return_parameters": example.return_parameters}),
@@ -203,6 +236,7 @@ def имя():
     (имя, ValueError, "'имя' is no name"),
     (Place, TypeError, "a function is needed"),
     (5, TypeError, "a function is needed, not 5"),
+    (max, TypeError, "max.* cannot be described: no signature found"),
     (waits, TypeError, "waits has to return its result: it is async"),
     (yields, TypeError, "yields has to return its result"),
     (unreadable, TypeError, "the annotations of unreadable cannot be read"),
@@ -224,6 +258,9 @@ def test_functions_are_descriptions_callables_pairs_and_names():
 @pytest.mark.parametrize("functions, kind, said", [
     (weather, TypeError, "a list is needed"),
     ({"name": "x"}, TypeError, "a list is needed"),
+    ("text2image", TypeError, "functions: a list is needed, not str"),
+    (5, TypeError, "functions: a list is needed, not int"),
+    ([({"name": "x", "parameters": {}}, max)], TypeError, "no signature found"),
     ([5], TypeError, r"functions\[0\]: a callable or a description is needed, not int"),
     ([weather, weather], ValueError, r"functions\[1\]: there is a function 'weather' already"),
     ([weather, {"name": "1st", "parameters": {}}], ValueError, r"functions\[1\]: '1st' is no name"),
@@ -256,6 +293,11 @@ def test_a_forced_function_has_to_be_there():
         check_functions([describe(weather)], {"name": "wether"})
 
 
+def test_what_a_partial_has_bound_around_a_wrapper_is_no_parameter_either():
+    described = {"name": "x", "parameters": {}}
+    assert "api_key" not in json.dumps(describe(round_keyed, name="keyed")) and as_functions([(described, round_keyed)])
+
+
 # ---- Histories
 
 
@@ -267,6 +309,12 @@ RESULT = {"role": "function", "name": "weather", "content": '{"t": 3}'}
 CALL2 = {"role": "assistant", "content": [{"function_call": {"name": "weather", "arguments": {}}}]}
 RESULT2 = {"role": "tool", "content": [{"function_result": {"name": "weather", "result": {"t": 3}}}]}
 USER2 = {"role": "user", "content": [{"text": "Погода?"}]}
+SYSTEM2 = {"role": "system", "content": [{"text": "Кратко."}]}
+CALLS2 = {"role": "assistant", "content": CALL2["content"] * 2}
+
+
+def result2(**fields):
+    return {"role": "tool", "content": [{"function_result": {"name": "weather", **fields}}]}
 
 GOOD = [
     [USER],
@@ -284,7 +332,23 @@ GOOD = [
     [USER2, CALL2, {"role": "tool", "content": [{"function_result": {"name": "weather", "result": '{"t": 3}'}}]}],
     [USER2, {"role": "assistant", "content": [{"text": "Ясно"}], "tool_state_id": STATE_ID}, RESULT2],
     [{"role": "user", "content": ["Погода?", {"files": [{"id": "x"}]}]}],
+    [USER2, SYSTEM2, USER2],  # the service makes a user's message of it
+    [USER2, CALLS2, RESULT2, RESULT2],
+    [USER2, CALLS2, {**RESULT2, "content": RESULT2["content"] * 2}, USER2],
+    [USER2, CALL2, RESULT2, RESULT2],
+    [USER2, {"role": "assistant", "tools_state_id": STATE_ID}, RESULT2],
+    [USER2, {"role": "assistant", "content": [{"function_call": {"name": "weather", "arguments": None}}]}, RESULT2],
+    [USER2, CALL2, result2(result=None)],
+    [USER2, CALL2, result2(result=[5])],
+    [USER2, CALL2, result2()],
 ]
+
+
+@pytest.mark.parametrize("messages", GOOD)
+def test_a_good_history_is_good_to_the_emulator_too(messages, emu, giga):
+    second = any(isinstance(message["content"], list) for message in messages if "content" in message)
+    if not any(message.get("attachments") or "files" in str(message) for message in messages):
+        assert (giga.chat.create if second else giga.chat)(messages)
 
 
 @pytest.mark.parametrize("messages", GOOD)
@@ -311,6 +375,11 @@ def test_a_good_history_passes(messages):
     (["?"], r"messages\[0\] needs to be an object"),
     ([USER2, CALL2], r"messages\[1\]: the call of function 'weather' has no result"),
     ([USER2, RESULT2], r"messages\[1\]: this result has no call"),
+    ([USER2, CALLS2, RESULT2], r"messages\[1\]: the call of function 'weather' has no result: messages\[3\] has"),
+    ([USER2, CALLS2, RESULT2, USER2], r"messages\[1\]: the call of function 'weather' has no result: messages\[3\]"),
+    ([{**CALL2, "role": "user"}], r"messages\[0\]: a function_call is for role assistant"),
+    ([USER2, CALL2, {**RESULT2, "role": "user"}], r"messages\[2\] of role 'user' has a function_result"),
+    ([{"role": "user", "content": []}], r"messages\[0\].content is needed"),
     ([USER2, CALL2, {"role": "tool", "content": [{"text": "3"}]}], r"messages\[2\] of role 'tool' needs a"),
     ([USER2, CALL2, {"role": "tool", "content": [{"function_result": {"result": {}}}]}],
      r"messages\[2\].content\[0\].function_result needs the name"),
@@ -377,17 +446,6 @@ def test_a_result_that_json_has_no_room_for_is_an_error(value):
 # ---- The loop, in the first version
 
 
-@pytest.fixture
-def emu():
-    with Emulator() as emulator:
-        yield emulator
-
-
-@pytest.fixture
-def giga(emu):
-    return new_client(**emu.config, max_retries=0)
-
-
 def sent(emulator):
     """List the bodies of the requests for answers, as JSON."""
     return [request.json() for request in emulator.requests if request.path.endswith("/chat/completions")]
@@ -438,7 +496,7 @@ def test_the_history_is_exact_and_usage_is_summed(emu, giga):
         {"role": "function", "name": "nothing", "content": '{"result": null}'},
         {"role": "assistant", "content": "Готово"}]
     assert run.usage == {"prompt_tokens": 40, "completion_tokens": 7, "total_tokens": 47}
-    assert run.usage.total_tokens == 47 and given == [SYSTEM, USER]
+    assert run.usage.total_tokens == 47 and type(run.usage) is Usage and given == [SYSTEM, USER]
     assert [body["messages"] for body in sent(emu)] == [run.messages[:2], run.messages[:4], run.messages[:6]]
     assert {body["temperature"] for body in sent(emu)} == {0.5}
     assert [f["name"] for f in sent(emu)[0]["functions"]] == ["weather", "nothing"]
@@ -447,6 +505,25 @@ def test_the_history_is_exact_and_usage_is_summed(emu, giga):
 def test_a_forced_call_is_forced_once(emu, giga):
     run = run_functions(giga, {"messages": [USER], "function_call": {"name": "nothing"}}, [nothing])
     assert [body["function_call"] for body in sent(emu)] == [{"name": "nothing"}, "auto"] and run.text
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_fields_that_are_newer_go_through(version, emu, giga):
+    emu.enqueue(body=says("Готово") if version == 1 else answers(WORDS))
+    body = {"messages": [USER], "additional_fields": {"newer": 1, "temperature": 0.5}}
+    assert run_functions(giga, body, [nothing], version=version).text == "Готово"
+    assert sent(emu)[0]["newer"] == 1 and sent(emu)[0]["temperature"] == 0.5 and len(body["additional_fields"]) == 2
+
+
+def test_what_a_partial_has_bound_stays_here_and_as_it_is(emu, giga):
+    emu.enqueue(body=wants("keyed", {"city": "Тула", "api_key": "other"}))
+    emu.enqueue(body=wants("keyed", {"city": "Тула", "region": "us"}))
+    emu.enqueue(body=wants("keyed", {"city": "Тула", "n": 1}))
+    emu.enqueue(body=says("Готово"))
+    run = run_functions(giga, "?", [functools.partial(keyed, api_key="sk-secret", region="ru")])
+    assert "sk-secret" not in json.dumps(sent(emu)[0]) and "no parameter 'api_key'" in run.messages[2]["content"]
+    assert "no parameter 'region'" in run.messages[4]["content"]
+    assert json.loads(run.messages[6]["content"])["result"] == "Тула sk-secret {'region': 'ru', 'n': 1}"
 
 
 def test_without_functions_it_is_a_plain_chat(emu, giga):
@@ -472,7 +549,13 @@ def hungry(a: int, **more: Any) -> Any:
     return {"a": a, **more}
 
 
+def free(item, count, n=1, note=None) -> Any:
+    return [item, count, n, note]
+
+
 @pytest.mark.parametrize("function, arguments, wanted", [
+    (free, {"item": 5, "count": {"a": 1}, "n": "x", "note": [1]}, [5, {"a": 1}, "x", [1]]),
+    (free, {"item": None, "count": "2", "n": 2.0}, [None, "2", 2, None]),
     (typed, {"place": {"city": "Тула"}, "unit": "F", "rows": [{"n": 1}], "n": 2.0},
      ["Place", "Тула", "FAHRENHEIT", [{"n": 1}], None, 2, "s", None]),
     (typed, json.dumps({"place": {"city": "Тула"}, "unit": "CELSIUS", "rows": [], "note": "x", "n": None, "s": None}),
@@ -499,6 +582,7 @@ WRONG = [
     (weather, "{", "the arguments have to be an object"),
     (weather, [1], "the arguments have to be an object"),
     (annotated_any, {}, "value is missing"),
+    (free, {"item": 1}, "count is missing"),
     (typed, {"place": {"city": 1}}, "place.city has to be string, not number"),
 ]
 
@@ -520,6 +604,15 @@ def fails(a: int = 0) -> None:
     raise ZeroDivisionError("деление на ноль" * a)
 
 
+class Mute(Exception):
+    def __str__(self):
+        raise RuntimeError("it cannot be written")
+
+
+def says_nothing() -> None:
+    raise Mute
+
+
 def unwritable() -> object:
     return {"x": object()}
 
@@ -528,6 +621,7 @@ def unwritable() -> object:
     (fails, {"a": 1}, ZeroDivisionError, "ZeroDivisionError: деление на ноль"),
     (fails, {"a": 100}, ZeroDivisionError, ("ZeroDivisionError: " + "деление на ноль" * 100)[:500]),
     (unwritable, {}, TypeError, "TypeError: object is nothing that JSON has"),
+    (says_nothing, {}, Mute, "Mute"),
 ])
 def test_an_exception_is_told_to_the_model_or_raised(function, arguments, kind, said, emu, giga):
     emu.enqueue(body=wants(function.__name__, arguments))
@@ -586,6 +680,10 @@ def test_an_error_of_the_service_keeps_the_history(emu, giga):
 @pytest.mark.parametrize("answer, said", [
     (says("", "error"), "a call that the service could not read"),
     ({"choices": [], "model": "m"}, "the answer has no choices"),
+    *(({"choices": choices}, "the answer has no choices") for choices in (
+        None, 5, "abc", {"0": 1}, [None], ["x"], [{"message": "x"}])),
+    ({"choices": [{"message": {"role": "assistant", "function_call": "f"}}]}, "could not read"),
+    (wants(["nothing"], {}), r"wants \['nothing'\] called"),
 ])
 def test_an_answer_that_leads_nowhere_is_an_error(answer, said, emu, giga):
     emu.enqueue(body=answer)
@@ -594,7 +692,31 @@ def test_an_answer_that_leads_nowhere_is_an_error(answer, said, emu, giga):
     assert caught.value.messages[0] == USER
 
 
+@pytest.mark.parametrize("message, text", [
+    (None, ""), ({}, ""), ({"role": None, "content": None}, ""), ({"content": 5}, ""),
+    ({"content": [{"text": "а"}]}, "а"),
+])
+@pytest.mark.parametrize("usage", [None, 5, "x", [1], {"total_tokens": None, "newer": "x"}])
+def test_odd_fields_of_a_good_answer_do_no_harm(message, text, usage, emu, giga):
+    emu.enqueue(body={"choices": [{"message": message, "finish_reason": 7}], "usage": usage})
+    run = run_functions(giga, "?", [nothing])
+    assert run.text == text and run.messages[1:] == [{"role": "assistant", "content": text}] and run.usage == {}
+
+
+def test_usage_that_changes_its_form_on_the_way_is_left(emu, giga):
+    for usage in ({"a": 1, "b": {"c": 1}}, {"a": {"d": 1}, "b": 1}, {"a": 2, "b": {"c": 2}}):
+        emu.enqueue(body={**wants("nothing", {}), "usage": usage})
+    emu.enqueue(body={**says("Готово"), "usage": {}})
+    assert run_functions(giga, "?", [nothing]).usage == {"a": 3, "b": {"c": 3}}
+
+
 @pytest.mark.parametrize("payload, functions, options, kind, said", [
+    ("?", weather, {}, TypeError, "functions: a list is needed, not function"),
+    ("?", "text2image", {}, TypeError, "functions: a list is needed, not str"),
+    ("?", {"name": "x", "parameters": {}}, {}, TypeError, "functions: a list is needed, not dict"),
+    ({"messages": [USER], "functions": weather}, [], {}, TypeError, "functions"),
+    ("?", weather, {"version": 2}, TypeError, "functions: a list is needed, not function"),
+    ("?", [], {"max_rounds": None}, ValueError, "max_rounds is a whole number"),
     ([USER, CALL], [weather], {}, ValueError, r"messages\[1\]: the call"),
     ({"messages": [USER, CALL], "storage": {}}, [weather], {}, ValueError, r"messages\[1\]"),
     ("?", [lambda: 0], {}, ValueError, "is no name"),
@@ -632,24 +754,6 @@ def test_a_description_of_ones_own_may_go_with_any_callable(emu, giga):
 # ---- The loop, in the second version
 
 
-class SecondVersion:
-    """Stand for a client's ``chat.create``: post a body as it is, and the model, to the second version."""
-
-    def __init__(self, giga):
-        self._giga, self.chat = giga, self
-
-    def create(self, body, **options):
-        url = self._giga.config["base_url"].replace("/v1", "/v2") + "/chat/completions"
-        call = Call("POST", url, to_json({"model": "GigaChat", **body}), "generate")
-        headers = {"Authorization": "Bearer " + self._giga.get_token().access_token}
-        return self._giga._ask(call, Answer, {"headers": headers, **options})
-
-
-@pytest.fixture
-def second(giga):
-    return SecondVersion(giga)
-
-
 def answers(*messages, reason="stop"):
     return {"model": "m", "created_at": 1, "messages": list(messages), "finish_reason": reason, "usage": {
         "input_tokens": 5, "input_tokens_details": {"prompt_tokens": 5, "cached_tokens": 1}, "output_tokens": 2,
@@ -664,11 +768,11 @@ def wants2(name, arguments, **more):
 WORDS = {"role": "assistant", "content": [{"text": "Готово", "inline_data": {"sources": {}}}]}
 
 
-def test_the_second_version_has_calls_and_results_as_parts(emu, second):
+def test_the_second_version_has_calls_and_results_as_parts(emu, giga):
     emu.enqueue(body=wants2("weather", {"city": "Тула"}, tool_state_id=STATE_ID))
     emu.enqueue(body=wants2("nothing", {}))
     emu.enqueue(body=answers(WORDS))
-    run = run_functions(second, "Погода?", [weather, nothing], version=2)
+    run = run_functions(giga, "Погода?", [weather, nothing], version=2)
     result = {"city": "Тула", "days": 3, "unit": "C", "kind": None}
     assert run.messages == [
         {"role": "user", "content": [{"text": "Погода?"}]},
@@ -679,6 +783,7 @@ def test_the_second_version_has_calls_and_results_as_parts(emu, second):
         {"role": "assistant", "content": [{"function_call": {"id": "c1", "name": "nothing", "arguments": {}}}]},
         {"role": "tool", "content": [{"function_result": {"name": "nothing", "result": {"result": None}}}]},
         {"role": "assistant", "content": [{"text": "Готово"}]}]
+    assert type(run) is ChatRun and type(run.usage) is ChatUsage and run.usage.input_tokens_details.cached_tokens == 3
     assert run.text == "Готово" and run.usage == {
         "input_tokens": 15, "input_tokens_details": {"prompt_tokens": 15, "cached_tokens": 3}, "output_tokens": 6,
         "total_tokens": 21}
@@ -688,24 +793,74 @@ def test_the_second_version_has_calls_and_results_as_parts(emu, second):
     assert [body["tools"] for body in sent(emu)] == [tools] * 3 and "functions" not in sent(emu)[0]
 
 
-def test_the_second_version_keeps_other_tools_and_forces_once(emu, second):
+@pytest.mark.parametrize("arguments, wanted", [
+    (None, {}), ("", {}), ("{", {}), ([], {}), ('{"city": "Тула"}', {"city": "Тула"}),
+    ({"city": "Тула"}, {"city": "Тула"}),
+])
+def test_the_second_version_takes_arguments_in_any_form_and_sends_an_object(arguments, wanted, emu, giga):
+    emu.enqueue(body=wants2("weather", arguments))
+    emu.enqueue(body=answers(WORDS))
+    run = run_functions(giga, "?", [weather], version=2)
+    assert sent(emu)[1]["messages"][1]["content"][0]["function_call"]["arguments"] == wanted
+    result = run.messages[2]["content"][0]["function_result"]["result"]
+    assert result.get("city") == wanted.get("city") and bool(wanted) is ("error" not in result)
+
+
+ASKED = {"function_call": {"name": "nothing", "arguments": {}}}
+
+
+@pytest.mark.parametrize("answer", [
+    {"messages": [{"role": "assistant", **ASKED}], "tool_state_id": STATE_ID},
+    {"messages": [None, {"content": [None, "x", ASKED], "tool_state_id": STATE_ID}]},
+    {"messages": [{"role": None, "content": ASKED, "tools_state_id": STATE_ID, "usage": 5}]},
+])
+def test_the_second_version_reads_calls_and_states_wherever_they_stand(answer, emu, giga):
+    emu.enqueue(body={**answer, "finish_reason": "function_call"})
+    emu.enqueue(body=answers(WORDS))
+    assert run_functions(giga, "?", [nothing], version=2).text == "Готово"
+    _, call, result = sent(emu)[1]["messages"]
+    assert call["role"] == "assistant" and call["content"][-1] == ASKED
+    assert call["tools_state_id"] == result["tools_state_id"] == STATE_ID
+
+
+@pytest.mark.parametrize("messages, text", [
+    (None, ""), (5, ""), ("abc", ""), ({"a": 1}, ""), ([None], ""), (["x"], ""),
+    ([{"role": ["a"], "content": "x"}], ""), ([{"role": "assistant", "content": 5}], ""),
+    ([{"content": {"text": "а"}}], "а"),
+])
+def test_odd_messages_of_the_second_version_do_no_harm(messages, text, emu, giga):
+    emu.enqueue(body={"messages": messages, "finish_reason": "stop", "usage": [1]})
+    run = run_functions(giga, "?", [nothing], version=2)
+    assert run.text == text and len(run.messages) == 1 + bool(text) and run.usage == {}
+
+
+def test_the_second_version_takes_content_that_is_no_list(emu, giga):
+    emu.enqueue(body=answers(WORDS))
+    history = [USER, {"role": "assistant", "content": ASKED},
+               {"role": "tool", "content": {"function_result": {"name": "nothing", "result": {}}}}]
+    assert run_functions(giga, history, [nothing], version=2).messages[2]["role"] == "tool"
+    assert all(isinstance(message["content"], list) for message in sent(emu)[0]["messages"])
+    assert history[0] == USER and isinstance(history[1]["content"], dict)
+
+
+def test_the_second_version_keeps_other_tools_and_forces_once(emu, giga):
     emu.enqueue(body=wants2("nothing", {}))
     emu.enqueue(body=answers({"role": "reasoning", "content": [{"text": "думаю"}]}, WORDS))
     own = {"name": "own", "parameters": {}}
     body = {"messages": [{"role": "user", "content": "?"}],
             "tool_config": {"mode": "forced", "function_name": "nothing"},
             "tools": ["web_search", {"functions": {"specifications": [own]}}, {"image_generate": {}}]}
-    run = run_functions(second, body, [nothing], version=2)
+    run = run_functions(giga, body, [nothing], version=2)
     first, last = sent(emu)
     assert first["tools"] == last["tools"] == [
-        "web_search", {"image_generate": {}}, {"functions": {"specifications": [own, describe(nothing)]}}]
+        {"web_search": {}}, {"image_generate": {}}, {"functions": {"specifications": [own, describe(nothing)]}}]
     assert first["tool_config"] == body["tool_config"] and last["tool_config"] == {"mode": "auto"}
     assert [message["role"] for message in run.messages] == ["user", "assistant", "tool", "assistant"]
     assert len(body["tools"]) == 3 and len(body["messages"]) == 1
 
 
-def test_the_second_version_goes_round_with_the_emulator(emu, second):
-    run = run_functions(second, "Какая погода в Туле на 5 дней?", [weather], version=2)
+def test_the_second_version_goes_round_with_the_emulator(emu, giga):
+    run = run_functions(giga, "Какая погода в Туле на 5 дней?", [weather], version=2)
     question, call, result, answer = run.messages
     assert call["content"][0]["function_call"]["name"] == "weather" and call["tools_state_id"]
     assert result["role"] == "tool" and result["tools_state_id"] == call["tools_state_id"]
@@ -713,10 +868,10 @@ def test_the_second_version_goes_round_with_the_emulator(emu, second):
     assert len(sent(emu)) == 2 and question["role"] == "user" and "погод" in run.text.lower()
 
 
-def test_the_second_version_without_functions(emu, second):
+def test_the_second_version_without_functions(emu, giga):
     emu.enqueue(body=answers({"role": "assistant", "content": "Готово"}))
-    run = run_functions(second, [USER], version=2)
-    assert run.text == "Готово" and sent(emu) == [{"model": "GigaChat", "messages": [USER]}]
+    run = run_functions(giga, [USER], version=2)
+    assert run.text == "Готово" and sent(emu) == [{"model": "GigaChat", "messages": [USER2]}]
     assert run.messages[1] == {"role": "assistant", "content": [{"text": "Готово"}]}
 
 
@@ -725,21 +880,27 @@ def test_the_second_version_without_functions(emu, second):
     (wants2("nothing", {}), 0, "after 0 rounds"),
     (answers({"role": "assistant", "content": []}, reason="function_call_error"), 5, "could not read"),
     (answers(reason="function_call"), 5, "could not read"),
+    ({"messages": [None]}, 5, "the answer has no messages"),
+    (answers({"content": [{"function_call": "f"}]}), 5, "could not read"),
+    (wants2(["nothing"], {}), 5, r"wants \['nothing'\] called"),
 ])
-def test_errors_of_the_second_version_keep_the_history(body, rounds, said, emu, second):
+def test_errors_of_the_second_version_keep_the_history(body, rounds, said, emu, giga):
     emu.enqueue(body=body)
     with pytest.raises(FunctionCallError, match=said) as caught:
-        run_functions(second, "?", [nothing], rounds, version=2)
+        run_functions(giga, "?", [nothing], rounds, version=2)
     assert caught.value.messages[0]["role"] == "user" and caught.value.completion == body
 
 
 @pytest.mark.parametrize("payload, functions, kind, said", [
-    (5, [], TypeError, "a string, a list of messages, or a request"),
-    ({"tools": []}, [], TypeError, "a request with messages"),
+    (5, [], TypeError, "a string, a list of messages, a dict"),
+    ({"tools": []}, [], TypeError, "the request needs messages"),
     ([USER2, CALL2], [], ValueError, r"messages\[1\]: the call"),
+    ({"messages": [USER2], "tools": "web_search"}, [], TypeError, "tools: a list is needed, not str"),
+    ({"messages": [USER2], "tools": [{"functions": {"specifications": weather}}]}, [], TypeError,
+     "specifications: a list is needed, not function"),
     ({"messages": [USER2], "tool_config": {"mode": "forced", "function_name": "x"}}, [], ValueError, "'x' is not"),
 ])
-def test_the_second_version_is_checked_before_anything_is_paid_for(payload, functions, kind, said, emu, second):
+def test_the_second_version_is_checked_before_anything_is_paid_for(payload, functions, kind, said, emu, giga):
     with pytest.raises(kind, match=said):
-        run_functions(second, payload, functions, version=2)
+        run_functions(giga, payload, functions, version=2)
     assert not emu.requests

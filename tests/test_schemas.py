@@ -9,12 +9,13 @@ import json
 import pickle
 import sys
 import uuid
-from typing import Any, Dict, FrozenSet, List, NewType, Optional, Sequence, Set, Tuple, TypeVar, Union
+from typing import Any, Dict, FrozenSet, Generic, List, NewType, Optional, Sequence, Set, Tuple, TypeVar, Union
 
 import pytest
 
 from clients import new_client
 from gigachat_lite import ContentFilterError, Emulator, GigaChatException, LengthFinishReasonError, schemas
+from gigachat_lite.docstrings import read_docstring
 from gigachat_lite.models import ChatCompletion
 from gigachat_lite.schemas import (
     Mismatch,
@@ -22,7 +23,6 @@ from gigachat_lite.schemas import (
     decode,
     parse,
     parse_completion,
-    read_docstring,
     response_format,
     schema_of,
 )
@@ -31,6 +31,9 @@ try:
     from typing import Literal, TypedDict
 except ImportError:  # Python 3.7
     from typing_extensions import Literal, TypedDict
+
+
+T = TypeVar("T")
 
 
 class Unit(enum.Enum):
@@ -117,6 +120,16 @@ else:
         b: NotRequired[int]
 
 
+@dataclasses.dataclass
+class Box(Generic[T]):
+    item: T
+
+
+@dataclasses.dataclass
+class Stray:
+    city: Optional[str] = None
+
+
 class OldModel:
     """Look like a model of pydantic's first version."""
 
@@ -132,7 +145,6 @@ class OldModel:
 
 
 Name = NewType("Name", str)
-T = TypeVar("T")
 STRING, INTEGER, NUMBER = {"type": "string"}, {"type": "integer"}, {"type": "number"}
 CITY = {
     "type": "object",
@@ -191,6 +203,8 @@ SCHEMAS = [
     (OldModel, {"type": "object", "properties": {"n": INTEGER}}),
     ({"type": "object"}, {"type": "object"}),
     ({"type": "json_schema", "schema": {"type": "array"}, "strict": True}, {"type": "array"}),
+    ({"type": "json_schema", "schema": List[int]}, {"type": "array", "items": INTEGER}),
+    (Box, {"type": "object", "properties": {"item": {}}, "required": ["item"]}),
 ]
 
 
@@ -207,6 +221,8 @@ def test_a_type_is_described_as_a_schema(kind, schema):
     (bytes, "bytes is no type that JSON could hold"),
     (List[complex], r"\[\]: complex is no type"),
     (OSError, "a dataclass would be"),
+    (Box[int], "has parameters; a class of it that names its types would do"),
+    (List[Box[int]], "has parameters"),
     ("City", "'City' is no type"),
 ])
 def test_what_no_schema_can_say_is_refused(kind, said):
@@ -347,6 +363,10 @@ def test_fences_and_prose_do_no_harm(name):
     ("[1, 2] и [1, 2, 3]", List[int], [1, 2, 3]),  # the longest that fits
     ('{"a": "раз\nдва ``` три"}', dict, {"a": "раз\nдва ``` три"}),
     ('Так: ```json\n{"a": "``` {"}\n```', dict, {"a": "``` {"}),
+    ('{"a" we say} {"b": 1}', dict, {"b": 1}),
+    ('[1 "] {" x] {"b": 1}', dict, {"b": 1}),
+    ('[1], {"type": "object"}', {"type": "json_schema", "schema": {"type": "object"}}, {"type": "object"}),
+    ("[1, 2]", {"type": "json_schema", "schema": Tuple[int, int]}, (1, 2)),
     ("{ x } " * 5000 + '{"a": 1}', dict, {"a": 1}),
     ('{"a": 1}', {"type": "object", "required": ["a"]}, {"a": 1}),
     ("[1]", {"type": "array"}, [1]),
@@ -362,6 +382,12 @@ def test_other_texts(text, kind, wanted):
     ("не знаю", dict, "there is no JSON in it"),
     ('{"a": 1', dict, "there is no JSON in it"),
     ('{"a": NaN}', dict, "there is no JSON in it"),
+    # No part of what is broken stands for the whole.
+    ('{"sub": {"city": "Тула"}, "total": 3,}', Stray, "there is no JSON in it"),
+    ('{"sub": {"city": "Тула"}, "total":', Stray, "there is no JSON in it"),
+    ('{"total": 3 руб, "sub": {"city": "Тула"}}', Stray, "there is no JSON in it"),
+    ('Так: {"rows": [{"a": 1},, {"city": "}"}]}', Stray, "there is no JSON in it"),
+    ('```json\n{"sub": {"city": "Тула"},}\n```', Stray, "there is no JSON in it"),
     ("[" * 100_000, dict, "there is no JSON in it"),
     ("[1]", dict, "it has to be object, not array"),
     ("null", City, "it has to be object, not null"),
@@ -379,7 +405,8 @@ def test_an_unparsable_text_is_kept_in_the_error(text, kind, said):
 
 
 def test_a_long_text_of_braces_takes_no_long_time():
-    for hostile in ('{"a":' * 900 + "x", '{"a" ' * 200_000, "[" * 200_000, '["' * 200_000, "{ " * 200_000):
+    for hostile in ('{"a":' * 900 + "x", '{"a" ' * 200_000, "[" * 200_000, '["' * 200_000, "{ " * 200_000,
+                    '["' + '\\"' * 200_000, "[1 x] " * 200_000):
         with pytest.raises(ParseError):
             parse(hostile, dict)
 
@@ -425,7 +452,22 @@ def test_a_good_answer_is_parsed(answer):
     assert parse_completion(answer('{"a": 1}'), Dict[str, int]) == {"a": 1}
 
 
-@pytest.mark.parametrize("completion", [{"choices": []}, {}, {"messages": []}, v1(None), {"choices": [{}]}])
+@pytest.mark.parametrize("messages", [
+    [{"content": [{"text": '{"a": 1}'}]}],
+    [{"role": "assistant", "content": '{"a": 1}'}],
+    [{"role": "assistant", "content": {"text": '{"a": 1}'}}],
+    [{"role": "assistant", "content": [{"text": '{"a"'}]}, None, {"role": None, "content": [None, {"text": ": 1}"}]}],
+])
+def test_a_good_answer_of_an_odd_form_is_parsed(messages):
+    assert parse_completion({"messages": messages}, Dict[str, int]) == {"a": 1}
+
+
+@pytest.mark.parametrize("completion", [
+    {"choices": []}, {}, {"messages": []}, v1(None), v1(5), v1([None]), v1(None, 7),
+    *({"choices": choices} for choices in ([{}], [None], ["x"], {"0": 1}, 5, "abc", [{"message": "x"}])),
+    *({"messages": messages} for messages in (
+        None, [None], ["x"], {"a": 1}, 5, [{"role": ["a"]}], [{"content": 5}], [{"content": [None, {"text": 5}]}])),
+])
 def test_an_answer_without_a_text_is_an_error_of_its_own(completion):
     with pytest.raises(ParseError, match="there is none"):
         parse_completion(completion, dict)
@@ -435,8 +477,22 @@ def test_the_format_of_a_request():
     assert response_format(Partial, strict=False) == {
         "type": "json_schema", "schema": schema_of(Partial), "strict": False}
     assert response_format({"type": "object"})["strict"] is True
-    with pytest.raises(ValueError, match="empty"):
-        response_format({})
+    for empty in ({}, {"type": "json_schema"}, {"type": "json_schema", "schema": {}}):
+        with pytest.raises(ValueError, match="empty"):
+            response_format(empty)
+
+
+@pytest.mark.parametrize("own, strict", [({"strict": False}, False), ({"strict": None}, True), ({}, True)])
+def test_what_a_whole_format_says_itself_wins(own, strict):
+    whole = {"type": "json_schema", "schema": {"type": "object"}, **own}
+    assert response_format(whole) == {**whole, "strict": strict}
+    assert response_format({**whole, "newer": 1})["newer"] == 1
+
+
+@pytest.mark.parametrize("kind", [{"type": "text"}, {"type": "regex", "regex": "[a-z]+"}])
+def test_a_format_without_values_is_refused(kind):
+    with pytest.raises(ValueError, match=f"no value can be read out of '{kind['type']}'"):
+        response_format(kind)
 
 
 @pytest.mark.parametrize("kind", [City, Trip, Point, List[City], schema_of(City)], ids=lambda kind: str(kind)[:20])
@@ -462,6 +518,25 @@ def test_pydantic_models_are_taken():
         parse('{"items": [{"n": "x"}]}', Model)
     Holder = dataclasses.make_dataclass("Holder", [("model", Model)])
     assert parse('{"model": {"items": []}}', Holder).model == Model(items=[])
+
+
+def test_references_of_a_pydantic_model_are_resolved_where_it_is_not_the_root():
+    pydantic = pytest.importorskip("pydantic")
+    Inner = pydantic.create_model("Inner", n=(int, ...))
+    one = pydantic.Field(description="раз")
+    Model = pydantic.create_model("Model", one=(Inner, one), definitions=(List[Inner], ...))
+    Holder = dataclasses.make_dataclass("Holder", [("model", Model)])
+    for schema in (schema_of(List[Model])["items"], schema_of(Holder)["properties"]["model"]):
+        assert "$" not in json.dumps(schema) and schema["required"] == ["one", "definitions"]
+        assert schema["properties"]["one"] == {**schema["properties"]["definitions"]["items"], "description": "раз"}
+        assert schema["properties"]["one"]["properties"]["n"]["type"] == "integer"
+
+    class Node(pydantic.BaseModel):
+        inner: List[Node]
+
+    Node.model_rebuild(_types_namespace={"Node": Node, "List": List})
+    with pytest.raises(TypeError, match="Node holds itself"):
+        schema_of(List[Node])
 
 
 def test_pydantic_is_not_imported_here():
@@ -502,6 +577,25 @@ DOCS = {
         """, "Погода.", {"city": "город, по-русски", "days": "сколько дней"}),
     "lines": ("Погода.\n\ncity: город\ndays — сколько дней\nother: это текст", "Погода.\nother: это текст",
               {"city": "город", "days": "сколько дней"}),
+    "numpy": ("""Погода.
+
+        Parameters
+        ----------
+        city : str
+            Город,
+            по-русски.
+        *days : int, optional
+            Сколько дней.
+
+        Returns
+        -------
+        city : dict
+            не это
+
+        Notes
+        -----
+        Ещё.
+        """, "Погода.\nNotes Ещё.", {"city": "Город, по-русски.", "days": "Сколько дней."}),
     "nothing": ("", "", {}),
 }
 

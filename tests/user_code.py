@@ -73,6 +73,19 @@ def use_v2(giga: GigaChat) -> str:
     return giga.chat.create("Привет").text + "".join(pieces) + answer.text + degrees
 
 
+def call_functions(giga: GigaChat) -> str:
+    run = giga.run_functions("Погода?", [use_v1])
+    text: str = run.completion.choices[0].message.content + run.text
+    total: int = run.usage.total_tokens
+    words: str = run.usage.prompt_tokens  # type: ignore[assignment]
+    run.completion.choises  # type: ignore[attr-defined] # noqa: B018
+    second = giga.chat.run_functions("Погода?", [use_v2])
+    part: str = (second.completion.messages[0].text or "") + second.text
+    total += second.usage.input_tokens
+    second.completion.choices  # type: ignore[attr-defined] # noqa: B018
+    return f"{text}{total}{words}{part}"
+
+
 def use_the_rest(giga: GigaChat) -> ThreadCompletion:
     found: assistants.Assistants = giga.assistants.get()
     batch: str = giga.batches.list().batches[0].status
