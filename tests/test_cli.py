@@ -117,6 +117,7 @@ def test_the_emulator_needs_no_key_and_takes_nothing_from_the_environment(argume
     assert call("--emulator", *arguments, given=given, **environ) == (0, out, "")
 
 
+@pytest.mark.long
 def test_the_first_command_of_the_readme_runs():
     code, out, err = run("--emulator", "Привет!", "Кто ты?")
     assert (code, err) == (0, "") and "GigaChat" in out and out.endswith("\n") and not out.endswith("\n\n")
@@ -231,6 +232,7 @@ def test_stdin_joins_the_prompt(arguments, given, stdin, close, question, api):
 
 
 @posix
+@pytest.mark.long
 def test_a_terminal_is_read_when_a_dash_asks_for_it_and_else_left_alone(api):
     import pty
 

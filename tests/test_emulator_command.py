@@ -190,6 +190,7 @@ def test_a_program_of_ours_runs_offline_as_it_is(options, capfd, monkeypatch, tm
     assert call(capfd, *options, "--", sys.executable, "-c", ASK_OURS) == (0, f"2 + 2 = 4 {certificate}\n", "")
 
 
+@pytest.mark.long
 def test_a_program_of_the_official_sdk_runs_offline_as_it_is(capfd, monkeypatch):
     pytest.importorskip("gigachat")
     monkeypatch.setenv("GIGACHAT_VERIFY_SSL_CERTS", "perhaps")

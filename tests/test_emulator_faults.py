@@ -1120,6 +1120,7 @@ def test_start_and_stop_many_times(settings):
             assert threads_of_emulators() == others
 
 
+@pytest.mark.long
 def test_a_long_life_of_faults_leaves_nothing(honest):
     with nothing_left():
         emu = Emulator().start()
@@ -1306,6 +1307,7 @@ def test_n_is_streamed_by_index(emulator):
     assert dict(chunks[-1].usage) == dict(plain.usage)
 
 
+@pytest.mark.long
 def test_certificates_do_not_outlive_an_emulator_that_nobody_stopped():
     code = ("from gigachat_lite import Emulator\nemulator = Emulator(tls=True).start()\n"
             "print(emulator.ca_bundle_file)")

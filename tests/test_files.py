@@ -644,6 +644,7 @@ def child(running, code, *arguments):
     return done.stdout.decode()
 
 
+@pytest.mark.long
 def test_a_disk_that_fills_up_on_the_way_leaves_what_was_there(api, tmp_path):
     running = api(reply(body=CONTENT, headers=OCTETS))
     (tmp_path / "a").write_bytes(b"old")

@@ -751,6 +751,7 @@ def test_the_official_sdk_renews_a_token_that_has_expired(official, kind, method
 @KINDS
 @pytest.mark.parametrize(("scope", "places", "method"), [
     ("GIGACHAT_API_PERS", 1, "chat"), ("GIGACHAT_API_CORP", 10, "stream")])
+@pytest.mark.long
 def test_generations_at_a_time(kind, scope, places, method):
     """A stream that was begun and not read holds a place; of the emulator's own pauses none comes to its end."""
     pytest.importorskip("gigachat")

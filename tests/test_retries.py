@@ -1265,6 +1265,7 @@ def test_a_host_that_is_excepted_from_proxies_is_asked_directly(monkeypatch, ser
     assert giga.chat("?").choices[0].message.content == CHAT_TEXT
 
 
+@pytest.mark.long
 def test_a_slow_proxy_leaves_the_handshake_only_what_is_left_of_the_deadline(server, client, certs, proxy):
     silent = server([never()], greet=["stall"])
     between = proxy(silent.port, drip=0.005)  # the tunnel is there after a quarter of a second
@@ -1372,6 +1373,7 @@ def test_after_a_fork_parent_and_child_have_sockets_of_their_own(api, certs):
 
 
 @needs_fork
+@pytest.mark.long
 def test_a_child_reads_no_file_again_that_may_be_gone(api, certs, tmp_path):
     host = api(OK, context=certs.context())
     bundle = tmp_path / "ca.pem"

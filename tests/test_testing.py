@@ -125,6 +125,7 @@ def outcomes(report):
     return found
 
 
+@pytest.mark.long
 def test_a_project_of_its_own_has_the_fixtures(tmp_path, monkeypatch):
     for name, value in {"BASE_URL": "https://gone.example/v1", "USER": "me", "PASSWORD": "p", "MODEL": "Nope"}.items():
         monkeypatch.setenv("GIGACHAT_" + name, value)
