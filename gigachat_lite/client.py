@@ -783,8 +783,11 @@ class GigaChat:
             name = sorted(unknown)[0]
             near = did_you_mean(name, ("headers", "timeout", "deadline"))
             if name in Chat._fields:
-                near = f"; a field of the request goes into a dict: {{'messages': [...], {name!r}: ...}}"
+                place = "thread_options" if "/threads" in call.path else "{'messages': [...], %r: ...}" % name
+                near = f"; a field of the request goes into {place}"
             raise TypeError(f"no such option: {name!r}{near}")
+        if not isinstance(options.get("headers") or {}, Mapping):
+            raise TypeError(f"headers: a dict is needed, not {type(options['headers']).__name__}")
         headers = check_headers([*context_headers().items(), *(options.get("headers") or {}).items()])
         if "Authorization" in headers:
             headers["Authorization"] = Secret(headers["Authorization"])

@@ -81,7 +81,7 @@ class LengthFinishReasonError(GigaChatException):
     text = property(lambda self: self.partial or "")
 
     def __init__(self, completion: Any = None) -> None:
-        super().__init__("the answer was cut off by max_tokens (finish_reason 'length')")
+        super().__init__("the answer was cut off (finish_reason 'length'): raise max_tokens, or ask for less")
         self.completion = completion
 
 

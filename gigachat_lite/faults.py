@@ -264,6 +264,10 @@ def hint_for(status: int, code: Any, message: str, url: str = "") -> str:
         return "Check the file's id; a file that was deleted is gone."
     if status == 413 and url.endswith("/files"):
         return "The file is too large: an image may have 15 MB, audio 35 MB, a text 40 MB."
+    if status == 422 and "image processing" in message:
+        return "Name a model that reads pictures, such as GigaChat-2-Pro or GigaChat-2-Max."
+    if status == 400 and "JSON syntax" in message:
+        return "Some value has another type than the API wants, as a string where a number is due."
     if status == 404 and message == "No such model":
         return "Name another model." + (NEWER if CLASSIC in url else "")
     if status in (403, 404) and CLASSIC in url:

@@ -52,7 +52,7 @@ class Run(NamedTuple):
     """What ``run_functions`` returns: the last answer, the whole history with it, and the tokens of all answers."""
 
     completion: models.ChatCompletion
-    messages: List[Any]
+    messages: List[Messages]
     usage: models.Usage
 
     @property
@@ -65,7 +65,7 @@ class ChatRun(NamedTuple):
     """What ``chat.run_functions`` returns: the same of the second version."""
 
     completion: models.ChatCompletionResponse
-    messages: List[Any]
+    messages: List[models.ChatMessage]
     usage: models.ChatUsage
 
     @property
@@ -404,6 +404,7 @@ class _Talk:
     """A dialogue with functions, in the form of the first version of the API."""
 
     end: Any = Run
+    kind: type[Obj] = Messages
 
     def __init__(self, client: GigaChat, payload: Payload, functions: Iterable[Given]) -> None:
         self.send: Callable[..., Any] = client.chat
@@ -411,8 +412,8 @@ class _Talk:
         self.body, given = self.open(payload)
         descriptions, self.callables = as_functions([*given, *_several(functions, "functions")])
         self.describe(descriptions)
-        self.messages: list[Any] = list(self.body["messages"])
-        if not self.body.get("storage") and not self.body.get("assistant_id"):  # as above
+        self.messages: list[Any] = [self.kind(message) for message in self.body["messages"]]
+        if not self.body.get("storage") and not self.body.get("assistant_id"):  # else the service has the beginning
             check_history(self.messages)
 
     def open(self, payload: Payload) -> tuple[dict[str, Any], Iterable[Given]]:
@@ -468,7 +469,7 @@ class _Talk:
 class _Talk2(_Talk):
     """The same in the form of the second version: content in parts, calls and results among them."""
 
-    end = ChatRun
+    end, kind = ChatRun, models.ChatMessage
     state: str | None = None
 
     def __init__(self, client: Any, payload: Any, functions: Iterable[Given]) -> None:
@@ -514,7 +515,7 @@ class _Talk2(_Talk):
                 continue
             states = [holder[name] for holder in (message, completion) for name in STATE_IDS if holder.get(name)]
             self.state = states[0] if states else None
-            self.messages.append({"role": "assistant", "content": parts, **self.state_id()})
+            self.messages.append(self.kind({"role": "assistant", "content": parts, **self.state_id()}))
             calls += [part["function_call"] for part in parts if "function_call" in part]
             for part in parts:
                 if isinstance(part.get("function_call"), Mapping):
@@ -527,7 +528,7 @@ class _Talk2(_Talk):
 
     def add_results(self, results: list[tuple[Mapping[str, Any], str]]) -> None:
         parts = [{"function_result": {"name": call["name"], "result": json.loads(text)}} for call, text in results]
-        self.messages.append({"role": "tool", "content": parts, **self.state_id()})
+        self.messages.append(self.kind({"role": "tool", "content": parts, **self.state_id()}))
 
 
 def _known_parts(message: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ from .context import chat_completions_url_cvar, chat_url
 from .decode import decode_json, read_json, unveiled, x_headers
 from .faults import ERROR_LIMIT, response_error
 from .models import A, ChatCompletion, Payload, check_fields, check_request, path_id, strings, to_json, with_headers
+from .models.base import own_id
 from .models.chat import names_model
 
 if TYPE_CHECKING:
@@ -218,10 +219,13 @@ class BatchesResource(Resource):
     def results(self, batch: str | Mapping[str, Any], **options: Unpack[Options]) -> dict[str, Result]:
         """Fetch the answers of a completed batch, by the names of their requests.
 
-        A request that failed has an error in its place, of the class that its status would have raised. A batch that
-        is not completed is a ValueError.
+        ``batch`` is its id or a ``Batch``, whose news are fetched where it was not completed yet. A request that failed
+        has an error in its place, of the class that its status would have raised. A batch that is still not completed
+        is a ValueError.
         """
-        done = self.get(batch, **options) if isinstance(batch, str) else batch
+        done: Mapping[str, Any] = {"id": batch} if isinstance(batch, str) else batch
+        if not done.get("output_file_id"):
+            done = self.get(done.get("id", ""), **options)
         if not done.get("output_file_id"):
             raise ValueError(f"this batch has no results yet: its status is {done.get('status')!r}")
         path = f"/files/{path_id(done['output_file_id'], 'output_file_id')}/content"
@@ -528,7 +532,7 @@ def _with_query(path: str, **query: Any) -> str:
 def _text(value: str, name: str) -> str:
     """Take a string that says something; an empty id would ask for everything."""
     if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{name}: a string is needed, and not an empty one")
+        raise ValueError(f"{name}: a string is needed, and not an empty one{own_id(value)}")
     return value
 
 

@@ -891,6 +891,7 @@ def open_stream(giga):
     ({}, 1), ({"scope": "GIGACHAT_API_CORP"}, 10), pytest.param({"max_connections": 3}, 3, marks=LONG),
     pytest.param({"scope": "GIGACHAT_API_B2B"}, 10, marks=LONG),
     pytest.param({"scope": "GIGACHAT_API_CORP", "max_connections": 1}, 1, marks=LONG)])
+@pytest.mark.long
 def test_so_many_generations_at_a_time_and_429_beyond(settings, places):
     with Emulator(chunk_delay=30, **settings) as emu:
         giga = client_of(emu, max_connections=20, max_retries=0)
@@ -1231,6 +1232,7 @@ FORK = """
 
 @needs_fork
 @pytest.mark.parametrize("tls", [pytest.param(True, marks=LONG), False], ids=["tls", "clear"])
+@pytest.mark.long
 def test_forked_children_have_emulators_of_their_own_and_do_not_end_their_parents(tls):
     assert run_script(FORK + """
     def serve():

@@ -156,6 +156,8 @@ def test_the_request_id_cannot_forge_or_colour_a_line(api, caplog):
 
 
 HINTS = [
+    (422, b'{"status":422,"message":"Model does not support image processing"}', "GigaChat-2-Pro"),
+    (400, b'{"status":400,"message":"Your request contains invalid JSON syntax."}', "another type"),
     (400, '{"code":1,"message":"scope data format invalid"}', "GIGACHAT_API_PERS.*GIGACHAT_API_B2B.*GIGACHAT_API_CORP"),
     (400, '{"code":5,"message":"scope is empty"}', "GIGACHAT_API_PERS.*GIGACHAT_API_B2B.*GIGACHAT_API_CORP"),
     (400, '{"code":7,"message":"scope from db not fully includes consumed scope"}', "GIGACHAT_SCOPE.*_CORP"),

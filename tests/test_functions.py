@@ -904,3 +904,15 @@ def test_the_second_version_is_checked_before_anything_is_paid_for(payload, func
     with pytest.raises(kind, match=said):
         run_functions(giga, payload, functions, version=2)
     assert not emu.requests
+
+
+@pytest.mark.parametrize("version, kind", [(1, "Messages"), (2, "ChatMessage")])
+def test_every_message_of_the_history_is_an_object(version, kind, giga):
+    def weather(city: str) -> dict:
+        """Узнать погоду в городе."""
+        return {"temperature": 5}
+
+    ask = giga.run_functions if version == 1 else giga.chat.run_functions
+    run = ask([{"role": "user", "content": "Какая погода в Туле?"}], [weather])
+    assert [type(message).__name__ for message in run.messages] == [kind] * 4
+    assert [str(message.role) for message in run.messages][::3] == ["user", "assistant"]

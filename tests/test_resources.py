@@ -873,6 +873,35 @@ def test_results_of_vectors_are_vectors_and_what_is_no_line_is_an_error(server):
             giga.batches.results(finished)
 
 
+def test_a_batch_that_was_not_completed_yet_is_asked_for_again(server):
+    finished = {**BATCH, "status": "completed", "output_file_id": "f"}
+    running = server([reply(body=finished), reply(body=json.dumps({"id": "0", "result": json.loads(CHAT_BODY)}))])
+    assert client(running).batches.results(models.Batch(BATCH))["0"].text == CHAT_TEXT
+    assert running.requests[0].path == "/api/v1/batches?batch_id=b-1"
+
+
+@pytest.mark.parametrize("call", [
+    lambda giga, file: giga.get_file(file), lambda giga, file: giga.batches.get(file),
+    lambda giga, file: giga.chat([{"role": "user", "content": "x", "attachments": [file]}]),
+    lambda giga, file: giga.chat([{"role": "user", "content": "x", "attachments": file}])])
+def test_an_object_in_place_of_its_id_is_refused_with_the_name_of_the_id(call, server):
+    running = server([])
+    with pytest.raises((TypeError, ValueError), match=r"the \.id of this UploadedFile"):
+        call(client(running), models.UploadedFile(id="f-1", filename="a.txt"))
+    assert not running.requests
+
+
+@pytest.mark.parametrize("call, words", [
+    (lambda giga: giga.threads.run_messages(["x"], temperature=1), "goes into thread_options"),
+    (lambda giga: giga.chat("x", temperature=1), "'temperature': ..."),
+    (lambda giga: giga.chat("x", headers="x"), "headers: a dict is needed"),
+    (lambda giga: giga.chat([{"role": "user", "content": "x", "attachments": "f-1"}]), "list of ids")])
+def test_a_slip_is_told_where_it_belongs(call, words, server):
+    with pytest.raises(TypeError) as caught:
+        call(client(server([])))
+    assert words in str(caught.value)
+
+
 def test_an_unfinished_batch_has_no_results_yet(server):
     with pytest.raises(ValueError, match="created"):
         client(server(reply(body=BATCH))).batches.results("b-1")

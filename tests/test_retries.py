@@ -896,6 +896,7 @@ def test_a_large_prompt_that_nobody_reads_ends_with_the_read_timeout(client, cer
 
 
 @pytest.mark.parametrize("tls", [pytest.param(False, marks=LONG), True], ids=["http", "https"])
+@pytest.mark.long
 def test_a_large_prompt_has_the_read_timeout_to_go_out_and_not_the_connect_timeout(client, certs, deaf, tls):
     def hesitate(sock, stopped):
         stopped.wait(0.3)  # longer than the connect timeout

@@ -79,11 +79,12 @@ def call_functions(giga: GigaChat) -> str:
     total: int = run.usage.total_tokens
     words: str = run.usage.prompt_tokens  # type: ignore[assignment]
     run.completion.choises  # type: ignore[attr-defined] # noqa: B018
+    role: str = run.messages[0].role
     second = giga.chat.run_functions("Погода?", [use_v2])
     part: str = (second.completion.messages[0].text or "") + second.text
     total += second.usage.input_tokens
     second.completion.choices  # type: ignore[attr-defined] # noqa: B018
-    return f"{text}{total}{words}{part}"
+    return f"{text}{total}{words}{part}{role}{second.messages[0].text}"
 
 
 def use_the_rest(giga: GigaChat) -> ThreadCompletion:

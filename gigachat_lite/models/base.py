@@ -29,6 +29,7 @@ __all__ = [
     "Word",
     "check_fields",
     "check_request",
+    "own_id",
     "path_id",
     "plain",
     "strings",
@@ -384,5 +385,11 @@ def path_id(value: str, name: str) -> str:
     'GigaChat%3A1%2F..%2Fx'
     """
     if not isinstance(value, str) or value.strip() in ("", ".", "..") or re.search("[\ud800-\udfff]", value):
-        raise ValueError(f"{name}: an id is needed")
+        raise ValueError(f"{name}: an id is needed{own_id(value)}")
     return quote(value, safe="")
+
+
+def own_id(value: Any) -> str:
+    """Say where the id is of an object that was given in place of it; of anything else, nothing."""
+    name = next((key for key in value if key == "id" or key.endswith("_id")), "") if isinstance(value, Obj) else ""
+    return f": give the .{name} of this {type(value).__name__}" if name else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, ClassVar, Mapping
 
-from .base import Answer, Ending, Obj, Payload, Typed, Word, check_request, wire_format, word
+from .base import Answer, Ending, Obj, Payload, Typed, Word, check_request, own_id, wire_format, word
 
 if TYPE_CHECKING:
     from .response_format import JsonSchemaResponseFormat
@@ -359,11 +359,21 @@ def chat_body(payload: Payload) -> dict[str, Any]:
     if isinstance(body.get("functions"), (list, tuple)):
         body["functions"] = [fix_function(function) for function in body["functions"]]
     check_request(body, Chat)
+    for i, message in enumerate(body["messages"]):
+        if "attachments" in message:
+            check_attachments(message["attachments"], f"messages[{i}].attachments")
     if body.get("response_format") is not None:
         body["response_format"] = wire_format(body["response_format"])
     body.update(more)
     body.pop("stream", None)  # chat() and stream() say it
     return body
+
+
+def check_attachments(ids: Any, where: str) -> None:
+    """Refuse what is no list of ids, such as a file's own object or one id alone."""
+    for one in ids if isinstance(ids, (list, tuple)) else [ids]:
+        if not isinstance(one, str) or one is ids:
+            raise TypeError(f"{where} is a list of ids, not of {type(one).__name__}{own_id(one)}")
 
 
 def as_request(payload: Payload, kind: type[Obj]) -> tuple[dict[str, Any], Mapping[str, Any]]:
