@@ -783,7 +783,7 @@ class GigaChat:
             name = sorted(unknown)[0]
             near = did_you_mean(name, ("headers", "timeout", "deadline"))
             if name in Chat._fields:
-                place = "thread_options" if "/threads" in call.path else "{'messages': [...], %r: ...}" % name
+                place = "thread_options" if "/threads" in call.path else "a dict: {'messages': [...], %r: ...}" % name
                 near = f"; a field of the request goes into {place}"
             raise TypeError(f"no such option: {name!r}{near}")
         if not isinstance(options.get("headers") or {}, Mapping):
