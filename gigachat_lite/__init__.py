@@ -1,4 +1,4 @@
-"""A small synchronous client of the GigaChat API: requests, urllib3 and python-dotenv, nothing else."""
+"""A small client of the GigaChat API, with asyncio and without: requests, urllib3, python-dotenv, nothing else."""
 
 # ruff: noqa: F403, F405 # the files of models say in __all__ what they give
 
@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .client import GigaChat, GigaChatSyncClient, Stream, __version__
+from .aio import AsyncStream
+from .client import GigaChat, GigaChatAsyncClient, GigaChatSyncClient, Stream, __version__
 from .config import load_config, redact
 from .context import (
     agent_id_cvar,
@@ -52,28 +53,29 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AICheckResult", "APIResponse", "AccessToken", "Answer", "Assistant", "AssistantAttachment", "AssistantDelete",
-    "AssistantFileDelete", "Assistants", "AuthenticationError", "BadRequestError", "Balance", "BalanceValue", "Batch",
-    "BatchError", "BatchRequest", "BatchRequestCounts", "BatchResult", "Batches", "Chat", "ChatCompletion",
-    "ChatCompletionChunk", "ChatCompletionRequest", "ChatCompletionResponse", "ChatContentFile", "ChatContentPart",
-    "ChatFilterConfig", "ChatFilterContentConfig", "ChatFilterResponseContentConfig", "ChatFunctionCall",
-    "ChatFunctionResult", "ChatFunctionSpecification", "ChatFunctionsTool", "ChatInlineData", "ChatLogprob",
-    "ChatLogprobToken", "ChatMessage", "ChatMessageChunk", "ChatModelOptions", "ChatRankerOptions", "ChatReasoning",
-    "ChatResponseFormat", "ChatSource", "ChatStorage", "ChatStream", "ChatTool", "ChatToolConfig", "ChatToolExecution",
-    "ChatUsage", "ChatUsageInputTokensDetails", "ChatUserInfo", "ChatWebSearchTool", "Choices", "ChoicesChunk",
-    "ConfigurationError", "ContentFilterError", "CreateAssistant", "DeletedFile", "Embedding", "Embeddings",
-    "EmbeddingsUsage", "Emulator", "FewShotExample", "ForbiddenError", "Function", "FunctionCall", "FunctionCallError",
-    "FunctionIssue", "FunctionParameters", "FunctionParametersProperty", "FunctionRanker", "FunctionValidation",
-    "GigaChat", "GigaChatException", "GigaChatSyncClient", "Image", "JsonSchemaResponseFormat",
-    "LengthFinishReasonError", "Messages", "MessagesChunk", "MessagesRole", "Model", "ModelNotSpecifiedError", "Models",
-    "NotFoundError", "Obj", "OpenApiFunctions", "ParseError", "PaymentRequiredError", "PrimaryChatCompletionChunk",
-    "PrimaryChatFunctionCall", "RateLimitError", "RequestEntityTooLargeError", "RequestTimeout", "ResponseError",
-    "ResponseFormat", "ServerError", "Storage", "Stream", "StreamError", "TLSError", "Thread", "ThreadCompletion",
-    "ThreadCompletionChunk", "ThreadMessage", "ThreadMessageAttachment", "ThreadMessageResponse", "ThreadMessages",
-    "ThreadMessagesResponse", "ThreadRunOptions", "ThreadRunResponse", "ThreadRunResult", "ThreadStatus",
-    "ThreadStream", "Threads", "Token", "TokensCount", "TokensCounts", "TransportError", "UnprocessableEntityError",
-    "UploadedFile", "UploadedFiles", "Usage", "__version__", "agent_id_cvar", "authorization_cvar",
-    "chat_completions_url_cvar", "chat_url_cvar", "client_id_cvar", "custom_headers_cvar", "load_config",
-    "operation_id_cvar", "redact", "request_id_cvar", "service_id_cvar", "session_id_cvar", "trace_id_cvar",
+    "AssistantFileDelete", "Assistants", "AsyncStream", "AuthenticationError", "BadRequestError", "Balance",
+    "BalanceValue", "Batch", "BatchError", "BatchRequest", "BatchRequestCounts", "BatchResult", "Batches", "Chat",
+    "ChatCompletion", "ChatCompletionChunk", "ChatCompletionRequest", "ChatCompletionResponse", "ChatContentFile",
+    "ChatContentPart", "ChatFilterConfig", "ChatFilterContentConfig", "ChatFilterResponseContentConfig",
+    "ChatFunctionCall", "ChatFunctionResult", "ChatFunctionSpecification", "ChatFunctionsTool", "ChatInlineData",
+    "ChatLogprob", "ChatLogprobToken", "ChatMessage", "ChatMessageChunk", "ChatModelOptions", "ChatRankerOptions",
+    "ChatReasoning", "ChatResponseFormat", "ChatSource", "ChatStorage", "ChatStream", "ChatTool", "ChatToolConfig",
+    "ChatToolExecution", "ChatUsage", "ChatUsageInputTokensDetails", "ChatUserInfo", "ChatWebSearchTool", "Choices",
+    "ChoicesChunk", "ConfigurationError", "ContentFilterError", "CreateAssistant", "DeletedFile", "Embedding",
+    "Embeddings", "EmbeddingsUsage", "Emulator", "FewShotExample", "ForbiddenError", "Function", "FunctionCall",
+    "FunctionCallError", "FunctionIssue", "FunctionParameters", "FunctionParametersProperty", "FunctionRanker",
+    "FunctionValidation", "GigaChat", "GigaChatAsyncClient", "GigaChatException", "GigaChatSyncClient", "Image",
+    "JsonSchemaResponseFormat", "LengthFinishReasonError", "Messages", "MessagesChunk", "MessagesRole", "Model",
+    "ModelNotSpecifiedError", "Models", "NotFoundError", "Obj", "OpenApiFunctions", "ParseError",
+    "PaymentRequiredError", "PrimaryChatCompletionChunk", "PrimaryChatFunctionCall", "RateLimitError",
+    "RequestEntityTooLargeError", "RequestTimeout", "ResponseError", "ResponseFormat", "ServerError", "Storage",
+    "Stream", "StreamError", "TLSError", "Thread", "ThreadCompletion", "ThreadCompletionChunk", "ThreadMessage",
+    "ThreadMessageAttachment", "ThreadMessageResponse", "ThreadMessages", "ThreadMessagesResponse",
+    "ThreadRunOptions", "ThreadRunResponse", "ThreadRunResult", "ThreadStatus", "ThreadStream", "Threads", "Token",
+    "TokensCount", "TokensCounts", "TransportError", "UnprocessableEntityError", "UploadedFile", "UploadedFiles",
+    "Usage", "__version__", "agent_id_cvar", "authorization_cvar", "chat_completions_url_cvar", "chat_url_cvar",
+    "client_id_cvar", "custom_headers_cvar", "load_config", "operation_id_cvar", "redact", "request_id_cvar",
+    "service_id_cvar", "session_id_cvar", "trace_id_cvar",
 ]
 
 

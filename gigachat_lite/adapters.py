@@ -34,10 +34,11 @@ class Try:
 
     ``until`` is the deadline on the monotonic clock, ``read`` the patience in seconds for each wait; None is none.
     ``connecting``: not yet connected; ``fresh``: the connection was made for this try; ``heard``: a byte of the answer
-    came; ``sock``: what to shut down to end it; ``outer``: what the caller is handling, which is no part of this try.
+    came; ``sock``: what to shut down to end it; ``outer``: what the caller is handling, which is no part of this try;
+    ``watch``: who may end it from another thread, with the call that it belongs to (a ``Job`` of aio.py).
     """
 
-    __slots__ = ("connecting", "fresh", "heard", "outer", "read", "sock", "until")
+    __slots__ = ("_once", "connecting", "fresh", "heard", "outer", "read", "sock", "until", "watch")
 
     def __init__(self, until: float | None = None, read: float | None = None) -> None:
         self.until = until
@@ -45,6 +46,11 @@ class Try:
         self.connecting = self.fresh = self.heard = False
         self.sock: socket.socket | None = None
         self.outer = sys.exc_info()[1]
+        self._once = [True]
+        self.watch = local.watch
+        if self.watch is not None:
+            self.watch.note = self
+            self.watch.check()
 
     def patience(self, limit: float | None) -> float | None:
         """Shorten a limit to what is left until the deadline; a deadline that has passed raises ``socket.timeout``."""
@@ -58,17 +64,30 @@ class Try:
     def cut(self) -> None:
         """End the try from another thread: a shutdown wakes its reader at once, which a close does not."""
         try:
-            if self.sock is not None:
-                self.sock.shutdown(socket.SHUT_RDWR)
+            if self.let_go() and self.sock is not None:
+                socket.socket.shutdown(self.sock, socket.SHUT_RDWR)  # an SSLSocket's own takes the TLS from its reader
         except OSError:
             pass  # already down
+
+    def let_go(self) -> bool:
+        """Tell whoever asks first, and nobody after: the one that ends the try, or gives its connection back."""
+        try:
+            return self._once.pop()
+        except IndexError:
+            return False
+
+    def check(self) -> None:
+        """Raise where the call was ended from another thread, which leaves nothing to be done for it."""
+        if self.watch is not None:
+            self.watch.check()
 
 
 class _Local(threading.local):
     note: Try | None = None
+    watch: Any = None
 
 
-local = _Local()  # local.note is the try that this thread is sending
+local = _Local()  # the try that this thread is sending, and who may end its call
 
 
 class PacedIO(socket.SocketIO):
@@ -80,6 +99,8 @@ class PacedIO(socket.SocketIO):
 
     def readinto(self, buffer: Any) -> Any:
         """Read what has arrived; wait no longer than the read timeout and the deadline allow."""
+        if self.note.watch is not None:
+            self.note.watch.idle()
         if self.note.until is not None:
             self._sock.settimeout(self.note.patience(self.limit))
         count = super().readinto(buffer)
@@ -128,6 +149,7 @@ class PacedConnection:
         super().connect()  # type: ignore[misc]
         note.connecting = note.heard = False
         note.sock = self.sock
+        note.check()
         self.is_verified = True  # else urllib3 warns of unverified HTTPS on every request; the client has warned once
 
     def _new_conn(self) -> Any:
@@ -151,6 +173,7 @@ class PacedConnection:
             if self.sock is None:
                 self.connect()
             note.sock = self.sock
+            note.check()
             self.sock.settimeout(note.patience(note.read))
         super().send(data)  # type: ignore[misc]
 
@@ -218,8 +241,9 @@ class TLSAdapter(HTTPAdapter):
         return pool
 
     def close(self) -> None:
-        """Close the connections that are not in use."""
-        self._pools.clear()
+        """Close the connections that are not in use; urllib3 2 would wait until nobody holds an answer of the pool."""
+        while self._pools:
+            self._pools.popitem()[1].close()
         super().close()
 
     def build_response(self, req: Any, resp: Any) -> requests.Response:

@@ -31,6 +31,7 @@ from requests.utils import get_environ_proxies, select_proxy
 
 from . import models
 from .adapters import TLSAdapter, Try, local
+from .aio import AsyncNames, stream_twin, twin
 from .auth import Token, TokenCache, fetch_by_key, fetch_by_password, new_token, refuse_to_fetch
 from .config import DEFAULTS, Secret, check_proxy, coerce, did_you_mean, host_of, is_loopback, load_config, redact
 from .context import chat_url, chat_url_cvar, check_headers, context_headers
@@ -80,10 +81,12 @@ from .models import (
 )
 from .models.chat import names_model
 from .trust import Trust
+from .workers import Crew
 
 if TYPE_CHECKING:
     from typing_extensions import TypedDict, Unpack
 
+    from .aio import AsyncParse
     from .config import Settings
     from .files import FileForm, Upload
     from .functions import Given, Run
@@ -112,7 +115,8 @@ if TYPE_CHECKING:
         deadline: float
 
 
-__all__ = ["DEFAULTS", "GigaChat", "GigaChatSyncClient", "Stream", "iter_lines", "iter_sse", "load_config", "redact"]
+__all__ = ["DEFAULTS", "GigaChat", "GigaChatAsyncClient", "GigaChatSyncClient", "Stream", "iter_lines", "iter_sse"]
+__all__ += ["load_config", "redact"]
 
 logger = logging.getLogger("gigachat_lite")
 P = TypeVar("P")
@@ -160,6 +164,8 @@ class Slot:
         self._once = [(number, home)]
         self._owners = owners
         self.pass_on()
+        if local.watch is not None:
+            local.watch.slot = self
 
     def pass_on(self) -> None:
         """Count the place as this thread's: the one that reads the stream, not the one that opened it."""
@@ -185,6 +191,7 @@ class Limiter:
     def __init__(self, size: int, wait: float | None) -> None:
         self.size = size
         self.wait = wait
+        self._settings = f"max_connections={size}, pool_timeout={wait}"
         self._free: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._owners: dict[int, object] = {}
         for number in range(size):
@@ -199,18 +206,23 @@ class Limiter:
         return Slot(number, self._free, self._owners)
 
     def _queue_up(self, until: float | None) -> int:
-        settings = f"max_connections={self.size}, pool_timeout={self.wait}"
         if list(self._owners.values()).count(_me.token) == self.size:
-            raise TransportError(
-                f"this thread's own open streams hold every place ({settings}): read them to the end or close() them"
-            )
+            raise self.own_streams("thread")
         left = None if until is None else max(until - time.monotonic(), 0)
         try:
             return self._free.get(timeout=min((x for x in (self.wait, left) if x is not None), default=None))
         except queue.Empty:
-            raise RequestTimeout(
-                f"no free place in time: other threads' calls and open streams hold them all ({settings})"
-            ) from None
+            raise self.late("threads") from None
+
+    def own_streams(self, who: str) -> TransportError:
+        """Say that nobody else can make a place free: ``who`` is a thread, or a task."""
+        own = f"this {who}'s own open streams hold every place ({self._settings})"
+        return TransportError(own + f": read them to the end or {'a' * (who == 'task')}close() them")
+
+    def late(self, who: str) -> RequestTimeout:
+        """Say that no place came free in time."""
+        what = f"other {who}' calls and open streams hold them all ({self._settings})"
+        return RequestTimeout("no free place in time: " + what)
 
 
 class NoCookies(RequestsCookieJar):
@@ -291,6 +303,7 @@ class Transport:
             if reply.error is None:
                 reply.note.outer = None  # it leads to the caller's frame, and so may lead back to the stream
                 return reply
+            reply.note.check()
             if reply.fault == 401 and token and not renewed and self.tokens.drop(token.value):
                 renewed = True
                 if call.rewind(reply.error):
@@ -304,7 +317,7 @@ class Transport:
                 reply.error.hurried, delay = True, None
             if delay is None or not call.rewind(reply.error):
                 raise reply.error
-            self.sleep(delay)
+            (self.sleep if local.watch is None else local.watch.sleep)(delay)
             tries += 1
 
     def _try(self, call: Call, url: str, token: Token | None, tries: int) -> Reply:
@@ -509,7 +522,7 @@ def watch_forks() -> None:
     os.register_at_fork(after_in_child=renew)
 
 
-class GigaChat:
+class GigaChat(AsyncNames):
     """A client of the GigaChat API.
 
     Settings come from the arguments, from ``GIGACHAT_*`` variables and from ``.env`` (see ``load_config``). One client
@@ -536,6 +549,7 @@ class GigaChat:
             token = Token(config["access_token"])
         self._tokens = TokenCache(self._way(), token)
         self._transport = Transport(config, self._tokens, trusts)
+        self._crew = Crew(config["max_connections"])
         if hasattr(os, "register_at_fork"):
             watch_forks()
             _clients.add(self)
@@ -764,6 +778,27 @@ class GigaChat:
         with replacing(path) as file:
             return receive(self._send(call, options), file.write, self._transport.translate)
 
+    # The same for asyncio
+
+    aget_token = twin(get_token)
+    astream = stream_twin(stream)
+    achat_parse: AsyncParse[ChatCompletion] = twin(chat_parse, counted=True)  # type: ignore[assignment]
+    arun_functions = twin(run_functions, counted=True)
+    aembeddings = twin(embeddings, counted=True)
+    aget_models = twin(get_models)
+    aget_model = twin(get_model)
+    atokens_count = twin(tokens_count)
+    aget_balance = twin(get_balance)
+    acheck_ai = twin(check_ai, counted=True)
+    aopenapi_function_convert = twin(openapi_function_convert)
+    avalidate_function = twin(validate_function)
+    aupload_file = twin(upload_file)
+    aget_file = twin(get_file)
+    aget_files = twin(get_files)
+    adelete_file = twin(delete_file)
+    aget_image = twin(get_image)
+    adownload_file = twin(download_file)
+
     # What they share
 
     def _ask(self, call: Call, kind: type[A], options: Options) -> A:
@@ -848,4 +883,4 @@ class GigaChat:
         return body
 
 
-GigaChatSyncClient = GigaChat  # the official library's other name
+GigaChatSyncClient = GigaChatAsyncClient = GigaChat  # the official library's other names

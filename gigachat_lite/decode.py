@@ -196,7 +196,10 @@ class Body:
 
     def _give_back(self) -> None:
         self._raw._fp.close()
-        self._raw.release_conn()
+        if self.note.let_go():
+            self._raw.release_conn()
+        else:  # another thread is shutting it down
+            self.close()
 
 
 class Reply(NamedTuple):

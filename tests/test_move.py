@@ -579,11 +579,7 @@ def test_a_difference_is_still_there(both, row):
 # ---- Names
 
 
-NO_ASYNC = "asynchronous names: the package is synchronous"
-ELSEWHERE = {  # what the official package has, as a pattern, and why it is not here
-    r"(client\.)?GigaChatAsyncClient": NO_ASYNC,
-    r"client\.GigaChat\.(a[a-z_]+|__aenter__|__aexit__)": NO_ASYNC,
-}
+ELSEWHERE = {}  # what the official package has, as a pattern, and why it is not here
 ROOMS = [
     "client", "context", "exceptions", "models", "models.assistants", "models.auth", "models.base", "models.chat",
     "models.chat_completions", "models.embeddings", "models.files", "models.models", "models.response_format",
@@ -614,7 +610,7 @@ def missing():
         here = importlib.import_module("gigachat_lite." + room)
         there = importlib.import_module("gigachat." + room)
         lost += [f"{room}.{name}" for name in public(there) if not hasattr(here, name)]
-    for name in ("GigaChat", "GigaChatSyncClient"):
+    for name in ("GigaChat", "GigaChatSyncClient", "GigaChatAsyncClient"):
         lost += [f"client.{name}.{member}" for member in members(getattr(theirs, name))
                  if not hasattr(getattr(ours, name), member)]
     return lost
@@ -636,10 +632,14 @@ def test_the_names_of_older_versions_are_here():
 RESOURCES = [
     ("client.GigaChatSyncClient", "client.GigaChat"), ("resources.ChatNamespace", "resources.ChatResource"),
     ("threads.ThreadsSyncClient", "resources.ThreadsResource"),
-    ("assistants.AssistantsSyncClient", "resources.AssistantsResource")]
+    ("assistants.AssistantsSyncClient", "resources.AssistantsResource"),
+    ("client.GigaChatAsyncClient", "client.GigaChat"),
+    ("resources.AsyncChatNamespace", "aio_resources.AsyncChatResource"),
+    ("threads.ThreadsAsyncClient", "aio_resources.AsyncThreadsResource"),
+    ("assistants.AssistantsAsyncClient", "aio_resources.AsyncAssistantsResource")]
 
 
-@pytest.mark.parametrize(("theirs", "ours"), RESOURCES, ids=[row[1] for row in RESOURCES])
+@pytest.mark.parametrize(("theirs", "ours"), RESOURCES, ids=[row[0] for row in RESOURCES])
 def test_parameters_have_their_names_order_and_defaults(theirs, ours):
     pytest.importorskip("gigachat")
     kinds = []
@@ -648,7 +648,7 @@ def test_parameters_have_their_names_order_and_defaults(theirs, ours):
         kinds.append(getattr(importlib.import_module(f"{package}.{room}"), name))
     for name in members(kinds[0]):
         method = getattr(kinds[0], name)
-        if isinstance(method, (property, functools.cached_property)) or name == "__exit__":
+        if isinstance(method, (property, functools.cached_property)) or name in ("__exit__", "__aexit__"):
             continue
         theirs, ours = ([(each.name, each.kind, each.default) for each in inspect.signature(
             getattr(kind, name)).parameters.values()] for kind in kinds)

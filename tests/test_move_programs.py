@@ -690,8 +690,6 @@ HABITS = [  # what is asked for, how, what it is with the official package, what
     ).choices[0].delta.role), "MessagesRole.USER", "user", "a word prints as it is"),
     ("items", lambda lib: callable(lib.models.FunctionParametersProperty(items={"type": "string"}).items), False, True,
      'dicts have such a method; the field is ["items"]'),
-    ("asynchronous calls", lambda lib: hasattr(lib.client(access_token="token"), "achat"), True, False,
-     "the package is synchronous"),
 ]
 
 

@@ -26,6 +26,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 MODULES = ["gigachat_lite", *(module.name for module in pkgutil.walk_packages([str(PACKAGE)], "gigachat_lite."))]
 HEAVY_ROOMS = (
     *("emulator", "__main__", "testing", "doctor", "functions", "resources", "schemas", "streams", "files"),
+    "aio_resources",
     *("models.assistants", "models.batches", "models.chat_completions", "models.files", "models.threads"),
     "models.tools",
 )

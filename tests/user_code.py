@@ -169,3 +169,22 @@ def read_thread(done: ThreadCompletion, result: ThreadRunResult, thread: threads
     found = assistants.Assistants(data=[{"name": text}])
     found.data[0].functions[0]  # type: ignore[index] # there may be none
     return found
+
+
+async def use_asyncio(giga: GigaChat) -> str:
+    text: str = (await giga.achat("Привет", deadline=5)).text
+    async with giga.astream("Привет") as stream:
+        pieces: list[str] = [chunk.text async for chunk in stream]
+    whole: ChatCompletion = stream.completion  # type: ignore[assignment] # it may be None
+    async for event in giga.achat.stream("Привет"):
+        text += event.text + event.texts  # type: ignore[attr-defined]
+    completion, weather = await giga.achat_parse("Погода?", response_format=Weather)
+    answer, other = await giga.achat.parse("Погода?", response_format=Weather)
+    degrees: str = weather.degrees + other.degrees  # type: ignore[assignment]
+    size: int = (await giga.aembeddings(["а"])).data[0].usage.prompt_tokens
+    thread: str = await giga.a_threads.create_thread()
+    async for part in giga.a_threads.run_messages_stream(["Привет"], thread_id=thread):
+        text += part.text
+    await giga.achat("Привет", dedline=5)  # type: ignore[call-arg]
+    await giga.achat(5)  # type: ignore[arg-type]
+    return f"{text}{pieces}{whole.text}{completion.text}{answer.text}{degrees}{size}"

@@ -56,6 +56,11 @@ class Row(NamedTuple):
         """Whether the figure is a speed."""
         return self.figure == "rate"
 
+    @property
+    def peers(self) -> Tuple[str, ...]:
+        """Who can do it: requests knows nothing of asyncio."""
+        return tuple(peer for peer in PEERS if self.work != "streams" or peer != "raw")
+
 
 ROWS = [
     Row("import, CPU", "import", "", unit="ms", target=0.42, against_raw=1.10),
@@ -77,6 +82,19 @@ ROWS = [
     Row("32 threads, HTTP, connections", "threads", "thought", "connections", "n"),
     Row("32 threads, TLS, calls/s", "threads", "thought", "rate", "n", 960, 480, target=2.5, scheme="https", anew=True),
     Row("32 threads, TLS, connections", "threads", "thought", "connections", "n", scheme="https"),
+    *(
+        Row(
+            *(f"{count} async streams, {form}, {title}", "streams", form, figure, unit, count, count, PACED_EVENTS),
+            target=None if (form, count) == ("paced", 50) else target,  # there the server's pace sets the time
+            anew=True,
+        )
+        for form, count in (("paced", 200), ("paced", 50), ("burst", 50))
+        for title, figure, unit, target in (
+            ("in all", "total", "ms", 0.5),
+            ("CPU per event", "cpu", "us", 0.45),
+            ("first event", "first", "ms", 0.5),
+        )
+    ),
     Row("embeddings 256 x 1024, CPU", "embeddings", "plain", unit="ms", times=2, quick=1, target=0.95),
     Row("embeddings 256 x 1024, memory kept", "memory", "plain", "kept", "MB"),
 ]
@@ -179,10 +197,10 @@ class Bench:
 
     def measure(self, row: Row) -> Dict[str, List[Dict[str, float]]]:
         """Do one row's work, the peers by turns; the first turn only warms up."""
-        results: Dict[str, List[Dict[str, float]]] = {peer: [] for peer in PEERS}
+        results: Dict[str, List[Dict[str, float]]] = {peer: [] for peer in row.peers}
         rounds = 1 if row.work == "memory" else self.rounds
         for number in range(-1 if row.work != "memory" else 0, rounds):
-            for peer in PEERS:
+            for peer in row.peers:
                 result = self.once(row, peer, warm=number < 0)
                 if number >= 0:
                     results[peer].append(result)
@@ -206,6 +224,8 @@ class Bench:
             "wall": result["wall"] / count / row.per,
             "rate": count / result["wall"],
             "connections": opened,
+            "total": result["wall"],
+            "first": result.get("first", 0.0),
         }
 
 
@@ -225,15 +245,18 @@ def show(value: float, unit: str) -> str:
 
 def line(row: Row, results: Dict[str, List[Dict[str, float]]]) -> List[str]:
     """Write a row of the table."""
-    cells = [show(median(result[row.figure] for result in results[peer]), row.unit) for peer in PEERS]
-    ratios = {peer: round(ratio(results, row, peer), 2) for peer in ("official", "raw")}
+    cells = [show(median(result[row.figure] for result in results[peer]), row.unit) for peer in row.peers]
+    ratios = {peer: round(ratio(results, row, peer), 2) for peer in row.peers if peer != "ours"}
+    if "raw" not in ratios:
+        cells.insert(1, "")
     sign = ">=" if row.more_is_better else "<="
+    against_raw = "%.2f" % ratios["raw"] if "raw" in ratios else ""
     wanted = [(row.target, "official", ""), (row.against_raw, "raw", " of raw")]
     targets = [(limit, ratios[peer], "%s %.2f%s" % (sign, limit, name)) for limit, peer, name in wanted if limit]
     met = all(have >= limit if row.more_is_better else have <= limit for limit, have, _ in targets)
     verdict = ("yes" if met else "NO") if targets else ""
     text = ", ".join(words for _, _, words in targets)
-    return [row.title, *cells, "%.2f" % ratios["official"], "%.2f" % ratios["raw"], text, verdict]
+    return [row.title, *cells, "%.2f" % ratios["official"], against_raw, text, verdict]
 
 
 HEAD = ["work", "official", "raw requests", "ours", "ours/official", "ours/raw", "target", "met"]
@@ -247,7 +270,7 @@ def say(cells: List[str]) -> None:
 
 def twin(row: Row, other: Row) -> bool:
     """Tell whether two rows are two figures of one measurement."""
-    return (row.work, row.form, row.scheme) == (other.work, other.form, other.scheme)
+    return (row.work, row.form, row.scheme, row.times) == (other.work, other.form, other.scheme, other.times)
 
 
 def measure_all(bench: Bench, only: str) -> None:

@@ -2,8 +2,8 @@
 
 It is started by ``run.py`` with a folder to put its certificates into, prints one line of JSON with its ports, and ends
 when its standard input does. The first part of a path says in which form the answer comes: ``/plain/api/v1/…``,
-``/thought`` (after 5 ms), ``/burst1``, ``/burst16``, ``/paced``, ``/close`` (a stream without framing that ends with
-the connection), ``/once`` (the connection is closed after the answer).
+``/thought`` (after 5 ms), ``/burst1``, ``/burst16``, ``/burst`` (a short one), ``/paced``, ``/close`` (a stream without
+framing that ends with the connection), ``/once`` (the connection is closed after the answer).
 """
 
 from __future__ import annotations
@@ -98,6 +98,7 @@ def answers() -> Dict[str, bytes]:
         "burst1": start + chunked(sse(EVENTS)) + b"0\r\n\r\n",
         "burst16": start + chunked(joined(sse(EVENTS), 16)) + b"0\r\n\r\n",
         "paced": start,
+        "burst": start + chunked(sse(PACED_EVENTS)) + b"0\r\n\r\n",
         "close": b"HTTP/1.1 200 OK\r\n" + head("text/event-stream", "Connection: close"),
         "missing": whole({"status": 404, "message": "Not Found"}, "404 Not Found"),
     }

@@ -6,17 +6,20 @@ answer is a JSON object with the CPU seconds and the seconds on the wall that it
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import sys
 import threading
 import time
+from statistics import median
 from typing import Any, Callable, Dict, Iterator, List
 
 QUESTION = "Какие факторы влияют на стоимость страховки на дом?"
 TEXTS = ["Сколько стоит страховка?"] * 256
 KEY = base64.b64encode(b"00000000-0000-4000-8000-000000000001:00000000-0000-4000-8000-000000000002").decode("ascii")
 THREADS = 32
+CONNECTIONS = 200  # for as many streams at a time
 
 
 class Official:
@@ -26,7 +29,13 @@ class Official:
         from gigachat import GigaChat
 
         self.client: Any = GigaChat(
-            base_url=url, auth_url=auth_of(url), credentials=KEY, model="GigaChat", ca_bundle_file=bundle, timeout=60
+            base_url=url,
+            auth_url=auth_of(url),
+            credentials=KEY,
+            model="GigaChat",
+            ca_bundle_file=bundle,
+            timeout=60,
+            max_connections=CONNECTIONS,
         )
 
     def chat(self) -> str:
@@ -59,7 +68,7 @@ class Ours(Official):
             credentials=KEY,
             model="GigaChat",
             ca_bundle_file=bundle,
-            max_connections=THREADS,
+            max_connections=CONNECTIONS,
             allow_http=True,
             env_file=False,
         )
@@ -156,6 +165,29 @@ def first_event(peer: Any, count: int) -> Dict[str, float]:
     return {"cpu": 0.0, "wall": spent}
 
 
+def many_streams(client: Any, count: int) -> Dict[str, float]:
+    """Read so many streams at the same time, in one event loop, and take the median of the times to a first event."""
+    firsts: List[float] = []
+
+    async def read() -> None:
+        size, first = 0, 0.0
+        async for chunk in client.astream(QUESTION):
+            first = first or time.perf_counter()
+            size += len(chunk.choices[0].delta.content)
+        assert size
+        firsts.append(first)
+
+    async def read_all() -> Dict[str, float]:
+        await client.aget_models()
+        wall, cpu = time.perf_counter(), time.process_time()
+        await asyncio.gather(*[read() for _ in range(count)])
+        spent = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall, "first": median(firsts) - wall}
+        await client.aclose()
+        return spent
+
+    return asyncio.run(read_all())
+
+
 def memory(peer: Any) -> Dict[str, float]:
     """Measure what one answer full of vectors keeps of memory while it is held, in bytes."""
     import tracemalloc
@@ -175,6 +207,8 @@ def do(peer: Any, work: str, count: int) -> Dict[str, float]:
         return first_event(peer, count)
     if work == "memory":
         return memory(peer)
+    if work == "streams":
+        return many_streams(peer.client, count)
     wall, cpu = time.perf_counter(), time.process_time()
     if work == "threads":
         in_threads(peer.chat, count)

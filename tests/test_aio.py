@@ -1,0 +1,925 @@
+"""Hold the asynchronous names to the synchronous ones, and every end of a call to its word: nothing stays held."""
+from __future__ import annotations
+
+import _thread
+import asyncio
+import contextlib
+import dataclasses
+import gc
+import inspect
+import os
+import pickle
+import re
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import pytest
+
+import gigachat_lite
+from clients import IN_CHILD, finish, needs_fork, new_client, start
+from gigachat_lite import (
+    AuthenticationError,
+    Emulator,
+    GigaChat,
+    RateLimitError,
+    RequestTimeout,
+    StreamError,
+    TransportError,
+    session_id_cvar,
+)
+from gigachat_lite.aio import AsyncStream
+from gigachat_lite.aio_resources import (
+    AsyncAssistantsResource,
+    AsyncBatchesResource,
+    AsyncChatResource,
+    AsyncThreadsResource,
+)
+from gigachat_lite.resources import AssistantsResource, BatchesResource, ChatResource, ThreadsResource
+from servers import CHAT_BODY, CHAT_TEXT, STREAM_TEXT, STREAM_TEXTS, never, oauth_reply, reply, sse, until
+from streaming import EVENTS, ROADS, held, roads
+
+RESOURCES = [
+    (ChatResource, AsyncChatResource), (BatchesResource, AsyncBatchesResource),
+    (AssistantsResource, AsyncAssistantsResource), (ThreadsResource, AsyncThreadsResource),
+]
+GROUPS = {"chat": "achat", "batches": "a_batches", "assistants": "a_assistants", "threads": "a_threads"}
+CHAT = reply(body=CHAT_BODY)
+pytestmark = pytest.mark.filterwarnings("error::ResourceWarning")
+
+
+@pytest.fixture
+def client():
+    def make(running=None, **settings):
+        given = {"access_token": "token", "timeout": 5, "max_connections": 1}
+        if running is not None:
+            given["base_url"] = running.url + "/api/v1"
+        return new_client(**dict(given, **settings))
+
+    return make
+
+
+@pytest.fixture
+def open_road(server, proxy, certs, client):
+    return roads(server, proxy, certs, client)
+
+
+def free(giga):
+    """Tell whether no call holds anything of a client: neither the limiter's places nor the lanes'."""
+    limiter, lanes = giga._transport.limiter, giga._crew.lanes
+    return limiter._free.qsize() == limiter.size and all(
+        len(lane._free) == lane.size and not lane.running and not lane._line for lane in lanes)
+
+
+def idle(giga):
+    """Tell whether all threads of a client are without work."""
+    return threads_of(giga) == len(giga._crew._idle)
+
+
+def threads_of(giga):
+    """Count the threads that run for a client, by their frames."""
+    count = 0
+    for frame in list(sys._current_frames().values()):
+        while frame is not None:
+            if frame.f_code.co_name == "_work" and frame.f_locals.get("self") is giga._crew:
+                count += 1
+            frame = frame.f_back
+    return count
+
+
+def over(giga, running=None):
+    """Check that nothing of a client's calls is held now, and that its threads and connections end on their own."""
+    assert free(giga)
+    until(lambda: idle(giga))
+    if running is not None:
+        until(lambda: running.open == 0)
+
+
+def text_of(chunk):
+    return chunk.choices[0].delta.content
+
+
+async def read(stream):
+    """Join the text of a stream."""
+    return "".join([text_of(chunk) async for chunk in stream])
+
+
+async def soon(condition):
+    """Wait, without holding the loop, for what a thread brings about."""
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        await asyncio.sleep(0.001)
+
+
+async def cancelled(task):
+    """Cancel a task and wait until it is."""
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+# The names
+
+
+def methods(owner):
+    """List the public methods of a class."""
+    return {name: value for name, value in inspect.getmembers(owner, inspect.isfunction)
+            if not name.startswith("_") or name == "__call__"}
+
+
+def test_every_method_has_a_twin_of_the_same_signature():
+    ours = methods(GigaChat)
+    names = {name for name in ours if "a" + name in ours} - {"close"}
+    assert len(names) == 18 and set(ours) == names | {"a" + name for name in names} | {"close", "aclose"}
+    pairs = [(ours[name], ours["a" + name]) for name in names]
+    for resource, its_twin in RESOURCES:
+        one, other = methods(resource), methods(its_twin)
+        assert set(one) == set(other)
+        pairs += [(one[name], other[name]) for name in one]
+        assert {name: value for name, value in vars(GigaChat).items() if isinstance(value, property)}.keys() >= {"chat"}
+    for one, other in pairs:
+        assert inspect.signature(one) == inspect.signature(other) and one.__doc__ == other.__doc__
+        assert "stream" in one.__name__ or inspect.iscoroutinefunction(other)
+    assert all(hasattr(GigaChat, name) for pair in GROUPS.items() for name in pair)
+    assert GigaChat.aembeddings.__qualname__ == "GigaChat.aembeddings"
+    assert gigachat_lite.GigaChatAsyncClient is gigachat_lite.GigaChatSyncClient is GigaChat
+
+
+def weather(city: str) -> str:
+    """Погода в городе."""
+    return f"{city}: +20"
+
+
+@dataclasses.dataclass
+class Reply:
+    text: str
+
+
+def everything(path):
+    """Yield every call there is, as its name and arguments; some need an answer of those before."""
+    yield ("get_token",)
+    yield "chat", "Привет"
+    yield "stream", "Расскажи о Байкале"
+    yield "chat_parse", "Кто ты?", {"response_format": Reply}
+    yield "run_functions", "Погода в Москве?", [weather]
+    yield "embeddings", ["раз", "два"]
+    yield ("get_models",)
+    yield "get_model", "GigaChat"
+    yield "tokens_count", ["раз", "два"]
+    yield ("get_balance",)
+    yield "check_ai", "слово " * 30, "GigaCheckDetection"
+    yield "openapi_function_convert", '{"openapi": "3.0.0", "info": {"title": "t", "version": "1"}, "paths": {}}'
+    yield "validate_function", weather
+    file = yield "upload_file", ("кот.txt", "Кот сидит на окне.".encode())
+    yield "get_file", file.id_
+    yield ("get_files",)
+    yield "get_image", file.id_
+    yield "download_file", file.id_, str(path)
+    yield "delete_file", file.id_
+    yield "chat.create", "Привет"
+    yield "chat.stream", "Расскажи о Байкале"
+    yield "chat.parse", "Кто ты?", {"response_format": Reply}
+    yield "chat.run_functions", "Погода в Москве?", [weather]
+    batch = yield "batches.create", ["Привет"]
+    for _ in range(3):
+        yield "batches.get", batch.id_
+    yield ("batches.list",)
+    yield "batches.results", batch.id_
+    made = yield "assistants.create", "GigaChat", "имя"
+    yield ("assistants.get",)
+    yield "assistants.update", made.assistant_id, "другое"
+    yield "assistants.delete_file", made.assistant_id, "нет"
+    yield "assistants.delete", made.assistant_id
+    thread = yield ("threads.create_thread",)
+    yield ("threads.get_threads",)
+    yield ("threads.list",)
+    yield "threads.retrieve", [thread]
+    yield "threads.add_message", thread, "Привет"
+    yield "threads.add_messages", thread, ["Привет"]
+    yield "threads.get_messages", thread
+    yield "threads.run", thread
+    yield "threads.get_run", thread
+    yield "threads.run_stream", thread
+    yield "threads.run_messages", ["Привет"], thread
+    yield "threads.rerun_messages", thread
+    yield "threads.run_messages_stream", ["Привет"], thread
+    yield "threads.rerun_messages_stream", thread
+    yield "threads.delete", thread
+
+
+def asked(call):
+    """Split a call into its name, arguments and options."""
+    name, *args = call
+    options = args.pop() if args and isinstance(args[-1], dict) else {}
+    return name, args, options
+
+
+def do_sync(giga, path):
+    script, result, results = everything(path), None, {}
+    with contextlib.suppress(StopIteration):
+        while True:
+            name, args, options = asked(script.send(result))
+            group, _, last = name.rpartition(".")
+            try:
+                result = getattr(getattr(giga, group) if group else giga, last)(*args, **options)
+                results[name] = result
+                if "stream" in name:
+                    results[name] = [*result], result.completion, result.text, result.finish_reason, result.usage
+            except gigachat_lite.GigaChatException as error:
+                result = results[name] = error
+    return results
+
+
+async def do_async(giga, path):
+    script, result, results = everything(path), None, {}
+    with contextlib.suppress(StopIteration):
+        while True:
+            name, args, options = asked(script.send(result))
+            group, _, last = name.rpartition(".")
+            try:
+                owner = getattr(giga, GROUPS[group]) if group else giga
+                result = getattr(owner, last if group else "a" + last)(*args, **options)
+                if "stream" in name:
+                    chunks = [chunk async for chunk in result]
+                    results[name] = chunks, result.completion, result.text, result.finish_reason, result.usage
+                else:
+                    result = results[name] = await result
+            except gigachat_lite.GigaChatException as error:
+                result = results[name] = error
+    return results
+
+
+def plain(value):
+    """Write a result without what differs from call to call."""
+    text = repr((type(value), value, str(value)))
+    text = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "ID", text)
+    return re.sub(r"\b1[0-9]{9}([0-9]{3})?\b|127\.0\.0\.1:\d+|\d{2}:\d{2}:\d{2}", "N", text)
+
+
+def test_every_twin_gives_what_its_method_gives(tmp_path):
+    with Emulator(scope="GIGACHAT_API_CORP") as one, Emulator(scope="GIGACHAT_API_CORP") as other:
+        sync = do_sync(new_client(**one.config), tmp_path / "a")
+
+        async def main():
+            async with new_client(**other.config) as giga:
+                return await do_async(giga, tmp_path / "a")
+
+        results = asyncio.run(main())
+        assert len(one.requests) == len(other.requests)
+    names = {name for name in methods(GigaChat) if "a" + name in methods(GigaChat)} - {"close"}
+    groups = [(group, resource) for group, (resource, _) in zip(GROUPS, RESOURCES)]
+    names |= {f"{group}.{name}".replace(".__call__", "") for group, owner in groups for name in methods(owner)}
+    assert set(sync) == set(results) == names
+    assert {name: plain(value) for name, value in results.items()} == {
+        name: plain(value) for name, value in sync.items()}
+    failed = [name for name, value in results.items() if isinstance(value, Exception)]
+    assert len(failed) < 6, failed
+
+
+def test_a_subclass_may_have_a_method_of_its_own(server):
+    class Loud(GigaChat):
+        def embeddings(self, texts, **options):
+            return [text.upper() for text in texts]
+
+    with Loud(access_token="t", env_file=False, environ={}) as giga:
+        assert asyncio.run(giga.aembeddings(["да"])) == ["ДА"]
+
+
+def test_importing_the_package_and_a_synchronous_call_leave_asyncio_alone():
+    code = "import sys, gigachat_lite\nwith gigachat_lite.GigaChat(access_token='t', env_file=False): pass\n"
+    code += "assert 'asyncio' not in sys.modules"
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=20, env={
+        **os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(gigachat_lite.__file__))})
+
+
+# Where the work is done
+
+
+def test_headers_and_functions_see_the_callers_context(api, client):
+    running = api(CHAT)
+
+    async def ask(giga, name):
+        session_id_cvar.set(name)
+        await giga.achat("x")
+        stream = giga.astream("x")
+        session_id_cvar.set("later")
+        with contextlib.suppress(gigachat_lite.GigaChatException):
+            await stream.__anext__()
+
+    async def main():
+        giga = client(running, max_connections=3)
+        await asyncio.gather(*[ask(giga, name) for name in "abc"])
+
+    asyncio.run(main())
+    assert sorted(request.headers["X-Session-ID"] for request in running.calls) == sorted("aabbcc")
+
+
+def test_functions_run_in_the_worker_and_their_errors_are_raised_in_the_loop():
+    seen = []
+
+    def look(city: str) -> str:
+        """Погода в городе."""
+        seen.append((threading.get_ident(), session_id_cvar.get()))
+        raise StopIteration
+
+    async def late(city: str) -> str:
+        """Never called."""
+
+    async def main(emulator):
+        async with new_client(**emulator.config) as giga:
+            session_id_cvar.set("s")
+            with pytest.raises(TypeError, match="async"):
+                await giga.arun_functions("Погода в Москве?", [late])
+            with pytest.raises(RuntimeError, match="StopIteration"):
+                await giga.arun_functions("Погода в Москве?", [look], on_error="raise")
+            run = await giga.achat.run_functions("Погода в Москве?", [weather])
+            assert "+20" in str(run.messages)
+
+    with Emulator() as emulator:
+        asyncio.run(main(emulator))
+    assert len(seen) == 1 and seen[0][0] != threading.get_ident() and seen[0][1] == "s"
+
+
+def test_as_many_threads_as_calls_and_they_end_with_the_client(server, client):
+    gate = threading.Event()
+    running = server(CHAT.after(gate))
+    before = _thread._count()
+
+    async def main():
+        async with client(running, max_connections=3) as giga:
+            tasks = [asyncio.ensure_future(giga.achat("x")) for _ in range(10)]
+            await soon(lambda: len(running.requests) == 3)
+            assert threads_of(giga) == 3
+            lists = [asyncio.ensure_future(giga.aget_models()) for _ in range(20)]  # not counted, and not held up
+            await soon(lambda: len(running.requests) == 3 + 16)
+            assert threads_of(giga) == 19
+            gate.set()
+            assert [(await task).text for task in tasks] == [CHAT_TEXT] * 10
+            await asyncio.gather(*lists)
+            over(giga)
+            crew = giga._crew
+            assert len(crew._idle) <= 19
+            names = {thread.name for thread in threading.enumerate()}
+            assert not [name for name in names if name.startswith(("asyncio", "ThreadPool"))]
+
+    asyncio.run(main())
+    running.stop()
+    until(lambda: _thread._count() <= before)
+    assert len(running.requests) == 30
+
+
+# Waiting for a place
+
+
+def test_who_waits_for_a_place_waits_no_longer_than_allowed(server, client):
+    running = server(held(EVENTS[:1]))
+
+    async def main():
+        giga = client(running, pool_timeout=0.05)
+        async with giga.astream("x") as stream:
+            await stream.__anext__()
+            other = asyncio.ensure_future(giga.achat("x"))  # a task of its own
+            with pytest.raises(RequestTimeout, match="other tasks' calls .*max_connections=1, pool_timeout=0.05"):
+                await other
+            began = time.monotonic()
+            with pytest.raises(RequestTimeout, match="no free place"):
+                await asyncio.gather(giga.achat("x", deadline=0.001))
+            assert time.monotonic() - began < 0.04
+            with pytest.raises(TransportError, match="this task's own open streams .*aclose"):
+                await giga.achat("x")
+            ticks = 0
+            waiting = asyncio.ensure_future(giga.aembeddings("x"))
+            while not waiting.done():
+                await asyncio.sleep(0.001)
+                ticks += 1
+            assert ticks > 10 and isinstance(waiting.exception(), RequestTimeout)  # the loop was not held
+        over(giga, running)
+        assert len(running.requests) == 1
+
+    asyncio.run(main())
+
+
+def test_a_deadline_counts_from_the_call_and_not_from_its_turn(server, client):
+    gates = [threading.Event(), threading.Event()]
+    running = server([CHAT.after(gates[0]), CHAT.after(gates[1])])
+
+    async def main():
+        giga = client(running)
+        first = asyncio.ensure_future(giga.achat("x"))
+        await soon(lambda: running.requests)
+        began = time.monotonic()
+        second = asyncio.ensure_future(giga.achat("x", deadline=0.2))
+        await asyncio.sleep(0.1)
+        gates[0].set()
+        await first
+        with pytest.raises(RequestTimeout):
+            await second
+        assert 0.19 < time.monotonic() - began < 0.28
+        over(giga)
+
+    asyncio.run(main())
+
+
+def test_a_synchronous_stream_and_an_asynchronous_call_share_the_places(server, client):
+    running = server([sse(EVENTS), CHAT])
+    giga = client(running, pool_timeout=5)
+
+    async def main():
+        stream = giga.stream("x")
+        task = asyncio.ensure_future(giga.achat("x"))
+        await asyncio.sleep(0.02)
+        assert len(running.requests) == 1
+        assert len(list(stream)) == 5
+        return await task
+
+    assert asyncio.run(main()).text == CHAT_TEXT
+    over(giga)
+
+
+# Ends
+
+
+async def by_break(giga):
+    async for chunk in giga.astream("x"):
+        assert text_of(chunk) == STREAM_TEXTS[0]
+        break
+
+
+async def by_with(giga):
+    async with giga.astream("x") as stream:
+        await stream.__anext__()
+
+
+async def by_aclose(giga):
+    stream = giga.astream("x")
+    await stream.__anext__()
+    await stream.aclose()
+    await stream.aclose()
+    with pytest.raises(StreamError, match="closed before its end") as caught:
+        await stream.__anext__()
+    assert caught.value.partial == STREAM_TEXTS[0] == stream.text and stream.completion is None
+
+
+async def by_aclose_in_another_task(giga):
+    stream = giga.astream("x")
+    await stream.__anext__()
+    reading = asyncio.ensure_future(stream.__anext__())
+    await asyncio.sleep(0.01)
+    with pytest.raises(StreamError, match="another task"):
+        await stream.__anext__()
+    await stream.aclose()
+    with pytest.raises(StreamError, match="closed before its end"):
+        await reading
+
+
+async def by_cancelling(giga):
+    async def run():
+        async for _ in giga.astream("x"):
+            seen.append(1)
+
+    seen = []
+    task = asyncio.ensure_future(run())
+    await soon(lambda: seen)
+    await cancelled(task)
+
+
+async def by_timeout(giga):
+    stream = giga.astream("x")
+    await stream.__anext__()
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(stream.__anext__(), 0.01)
+
+
+async def by_an_error_in_the_loop(giga):
+    with contextlib.suppress(ZeroDivisionError):
+        async for _ in giga.astream("x"):
+            raise ZeroDivisionError
+    gc.collect()
+
+
+async def by_del(giga):
+    stream = giga.astream("x")
+    await stream.__anext__()
+    del stream
+
+
+async def by_the_collector(giga):
+    ring = {"stream": giga.astream("x")}
+    ring["self"] = ring
+    await ring["stream"].__anext__()
+    del ring
+    gc.collect()
+
+
+WAYS = [by_break, by_with, by_aclose, by_aclose_in_another_task, by_cancelling, by_timeout, by_an_error_in_the_loop]
+WAYS += [by_del, by_the_collector]
+
+
+@pytest.mark.parametrize("road, leave", [("plain", leave) for leave in WAYS] + [
+    (road, leave) for road in ROADS[1:] for leave in (by_break, by_aclose_in_another_task, by_cancelling)])
+def test_a_stream_that_is_left_frees_its_place_at_once(open_road, road, leave):
+    running, giga = open_road(road, [held(EVENTS[:1]), CHAT], max_connections=1, pool_timeout=5)
+
+    async def main():
+        await leave(giga)
+        assert free(giga)
+        assert (await giga.achat("x")).text == CHAT_TEXT
+        assert free(giga)
+
+    asyncio.run(main())
+    until(lambda: running.open <= 1)
+    giga.close()
+    over(giga, running)
+
+
+def oauth_answer(request, connection):
+    return oauth_reply("fresh")
+
+
+def half(request, connection):
+    connection.send(reply(body=CHAT_BODY).wire[:-9])
+    connection.hold()
+
+
+# What the server does with the call, further settings, and what tells that the call has come so far
+STAGES = {
+    "connecting": ([CHAT], {"greet": ["stall"]}, lambda running: running.connections),
+    "before the headers": ([never(), CHAT], {}, lambda running: running.calls),
+    "in the body": ([half, CHAT], {}, lambda running: running.calls),
+    "in a pause": ([reply(503, headers={"Retry-After": 50}), CHAT], {}, lambda running: running.calls),
+    "fetching a token": ([CHAT], {"oauth": [never(), oauth_answer]}, lambda running: running.oauth_calls),
+}
+
+
+@pytest.mark.parametrize("kind", ["call", "stream", "timeout"])
+@pytest.mark.parametrize("stage", list(STAGES))
+def test_a_call_that_is_cancelled_ends_at_once_at_every_stage(api, client, stage, kind):
+    script, options, come = STAGES[stage]
+    running = api(script, **options)
+    settings = {"base_url": "https" + running.base_url[4:], "timeout": (0.2, 5)} if stage == "connecting" else {}
+    if stage == "fetching a token":
+        settings = {"access_token": None, "client_id": "a", "client_secret": "b", "auth_url": running.auth_url}
+    giga = client(running, **settings)
+
+    async def main():
+        work = read(giga.astream("x")) if kind == "stream" else giga.achat("x")
+        task = asyncio.ensure_future(asyncio.wait_for(work, 0.05) if kind == "timeout" else work)
+        await soon(lambda: come(running))
+        await asyncio.sleep(0.01)
+        began = time.monotonic()
+        if kind == "timeout":
+            with pytest.raises(asyncio.TimeoutError):
+                await task
+        else:
+            await cancelled(task)
+        assert time.monotonic() - began < 0.1 and free(giga)
+        if stage != "connecting":
+            assert (await giga.achat("x")).text == CHAT_TEXT
+
+    asyncio.run(main())
+    giga.close()
+    over(giga, running)
+
+
+@pytest.mark.parametrize("kind", ["call", "stream", "uncounted"])
+def test_a_call_that_is_cancelled_in_line_is_never_sent(server, client, kind):
+    running = server(never())
+    giga = client(running)
+    lane = giga._crew.lanes[kind != "uncounted"]
+
+    async def main():
+        ask = giga.aget_models if kind == "uncounted" else lambda: giga.achat("x")
+        before = [asyncio.ensure_future(ask()) for _ in range(lane.size)]
+        await soon(lambda: len(running.requests) == lane.size)
+        task = asyncio.ensure_future(read(giga.astream("x")) if kind == "stream" else ask())
+        await soon(lambda: len(lane._line) == 1)
+        await cancelled(task)
+        assert not lane._line and len(running.requests) == lane.size
+        for one in before:
+            await cancelled(one)
+        assert free(giga)
+
+    asyncio.run(main())
+    over(giga, running)
+
+
+@pytest.mark.parametrize("road", ROADS)
+def test_a_cancelled_call_ends_its_request_on_every_road(open_road, road):
+    running, giga = open_road(road, [never(), CHAT], max_connections=1)
+
+    async def main():
+        task = asyncio.ensure_future(giga.achat("x"))
+        await soon(lambda: running.requests)
+        await cancelled(task)
+        assert free(giga)
+        until(lambda: running.open == 0)
+        assert (await giga.achat("x")).text == CHAT_TEXT
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("work", ["call", "held stream", "task", "in line"])
+def test_a_closed_loop_ends_its_calls(server, client, work):
+    running = server(held(EVENTS[:1]))
+    giga, kept = client(running), []
+
+    async def begin():
+        kept.append(giga.astream("x"))
+        await kept[0].__anext__()
+        if work == "in line":
+            kept.append(asyncio.ensure_future(giga.achat("x")))
+        elif work == "task":
+            kept.append(asyncio.ensure_future(kept[0].__anext__()))
+        await asyncio.sleep(0.01)
+
+    async def ask():
+        kept.append(asyncio.ensure_future(giga.achat("x")))
+        await soon(lambda: running.requests)
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(ask() if work == "call" else begin())
+    assert not free(giga)
+    for task in kept:
+        if isinstance(task, asyncio.Task):
+            task._log_destroy_pending = False
+    loop.close()
+    over(giga, running)
+    assert asyncio.run(still_works(giga, running))
+
+
+async def still_works(giga, running):
+    running._script = lambda request, connection: CHAT
+    return (await giga.achat("x")).text == CHAT_TEXT
+
+
+def test_a_stream_that_is_kept_ends_with_asyncio_run(server, client):
+    running = server(held(EVENTS[:1]))
+    giga = client(running)
+
+    async def main():
+        stream = giga.astream("x")
+        await stream.__anext__()
+        return stream
+
+    stream = asyncio.run(main())
+    over(giga, running)
+    assert stream.text == STREAM_TEXTS[0]
+
+
+# Streams
+
+
+def test_a_stream_is_whole_and_says_what_a_synchronous_one_says(server, client):
+    running = server(sse(EVENTS))
+    giga = client(running)
+
+    async def main():
+        stream = giga.astream("x")
+        assert (stream.text, stream.completion, stream.usage, stream.x_headers) == ("", None, None, {})
+        seen = []
+        stream.tap(seen.append)
+        assert [text_of(chunk) async for chunk in stream] == list(STREAM_TEXTS)
+        assert free(giga)
+        assert [chunk async for chunk in stream] == []
+        assert b"".join(seen).count(b"data:") == 6
+        async with giga.astream("x") as other:
+            assert len(running.requests) == 2
+            assert await read(other) == STREAM_TEXT == other.text
+        assert [chunk async for chunk in other] == []
+        assert stream.completion == other.completion and stream.x_headers == other.x_headers
+        assert stream.usage.total_tokens == 59 and stream.finish_reason == "stop"
+        assert "another" not in str(giga) and isinstance(stream, AsyncStream)
+
+    asyncio.run(main())
+    assert running.connections == 1  # each was given back
+
+
+def test_errors_come_where_they_are_met_and_stay(server, client):
+    cut = sse([*EVENTS[:2], b'data: {"status": 429, "message": "Too many"}\n\n'])
+    running = server([sse(EVENTS[:3]), cut, reply(401), reply(401), held(EVENTS[:1])])
+    giga = client(running)
+
+    async def fails(stream, kind, partial):
+        got = []
+        for _ in range(3):
+            with pytest.raises(kind) as caught:
+                async for chunk in stream:
+                    got.append(text_of(chunk))
+            assert type(caught.value) is kind and getattr(caught.value, "partial", None) == partial
+        assert free(giga) and "".join(got) == (partial or "")
+
+    async def main():
+        await fails(giga.astream("x"), StreamError, "".join(STREAM_TEXTS[:3]))
+        await fails(giga.astream("x"), RateLimitError, "".join(STREAM_TEXTS[:2]))
+        with pytest.raises(AuthenticationError):
+            async with giga.astream("x"):
+                pass
+        with pytest.raises(AuthenticationError):
+            await giga.achat("x")
+        await fails(giga.astream("x", deadline=0.1), RequestTimeout, STREAM_TEXTS[0])
+        with pytest.raises(TypeError, match="no such option"):
+            await giga.achat("x", temperature=1)
+        with pytest.raises(gigachat_lite.ConfigurationError, match="deadline"):
+            await giga.achat("x", deadline="soon")
+        assert free(giga)
+
+    asyncio.run(main())
+
+
+def test_a_slow_consumer_slows_the_reader_down(server, client):
+    count, sent = 40000, []
+    piece = EVENTS[1] * 20
+
+    def flood(request, connection):
+        connection.send(sse([]).head.replace(b"Transfer-Encoding: chunked", b"Connection: close"))
+        for _ in range(count // 20):
+            connection.send(piece)
+            sent.append(20)
+        connection.send(EVENTS[4] + EVENTS[5])
+        connection.close()
+
+    running = server(flood)
+    giga = client(running)
+
+    async def main():
+        stream = giga.astream("x")
+        await stream.__anext__()
+        job, before = stream._job, -1
+        while len(sent) != before:  # until the server waits
+            before = len(sent)
+            await asyncio.sleep(0.1)
+        assert 256 < len(job.events) < 256 + 65536 // len(EVENTS[1]) + 2 and sum(sent) < count
+        size = 1
+        async for _ in stream:
+            size += 1
+        assert size == count + 1 and stream.finish_reason == "stop"
+
+    asyncio.run(main())
+    assert sum(sent) == count
+    over(giga, running)
+
+
+def test_a_slow_consumer_that_gives_up_frees_the_place(server, client):
+    running = server(sse([EVENTS[1]] * 20000))
+    giga = client(running)
+
+    async def main():
+        stream = giga.astream("x")
+        await stream.__anext__()
+        await soon(lambda: len(stream._job.events) > 256)
+        await stream.aclose()
+        assert free(giga)
+
+    asyncio.run(main())
+    over(giga, running)
+
+
+def test_many_streams_at_a_time(server, client):
+    running = server(sse(EVENTS))
+    giga = client(running, max_connections=60)
+
+    async def one(number):
+        async with giga.astream("x") as stream:
+            async for _ in stream:
+                if number % 4 == 0:
+                    break
+            return stream.completion is not None
+
+    async def main():
+        whole = await asyncio.gather(*[one(number) for number in range(60)])
+        assert sum(whole) >= 45 and all(done for number, done in enumerate(whole) if number % 4)
+        assert free(giga)
+
+    asyncio.run(main())
+    giga.close()
+    over(giga, running)
+
+
+@pytest.mark.long
+def test_two_hundred_streams_of_a_hundred_events_at_a_time(server, client):
+    gate = threading.Event()
+    running = server(sse([*EVENTS[:1], gate, *[EVENTS[1]] * 99, *EVENTS[4:]]))
+    files = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+    before = _thread._count()
+    giga = client(running, max_connections=200)
+
+    async def one():
+        async with giga.astream("x") as stream:
+            return len([chunk async for chunk in stream])
+
+    async def main():
+        tasks = [asyncio.ensure_future(one()) for _ in range(200)]
+        await soon(lambda: len(running.requests) == 200)
+        assert threads_of(giga) == 200
+        gate.set()
+        assert [await task for task in tasks] == [101] * 200
+        await giga.aclose()
+
+    asyncio.run(main())
+    running.stop()
+    until(lambda: _thread._count() <= before)
+    assert not files or len(os.listdir("/proc/self/fd")) <= files
+
+
+# Loops, processes
+
+
+def test_one_client_serves_loops_one_after_another_and_side_by_side(server, client):
+    running = server(lambda request, connection: sse(EVENTS) if b'"stream"' in request.body else CHAT)
+    giga = client(running, max_connections=4, pool_timeout=10)
+
+    async def main():
+        texts = await asyncio.gather(*[read(giga.astream("x")) for _ in range(5)], giga.achat("x"))
+        return [*texts[:5], texts[5].text]
+
+    expected = [STREAM_TEXT] * 5 + [CHAT_TEXT]
+    for _ in range(3):
+        assert asyncio.run(main()) == expected
+    assert finish(*[start(lambda: asyncio.run(main())) for _ in range(5)]) == [expected] * 5
+    over(giga)
+
+
+def test_a_client_can_be_pickled_and_used_after_aclose(server, client):
+    running = server(CHAT)
+    giga = client(running)
+
+    async def main():
+        async with giga:
+            await giga.achat("x")
+            other = pickle.loads(pickle.dumps(giga))
+        await giga.achat("x")
+        async with other:
+            return (await other.achat("x")).text
+
+    assert asyncio.run(main()) == CHAT_TEXT
+
+
+def run_script(code, *args):
+    """Run a script in an interpreter of its own and return what it printed."""
+    path = os.pathsep.join([os.path.dirname(os.path.dirname(gigachat_lite.__file__)), os.path.dirname(__file__)])
+    done = subprocess.run([sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "-c",
+                           textwrap.dedent(code), *args],
+                          env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          timeout=15)
+    assert done.returncode == 0, done.stdout.decode("utf-8", "replace")
+    return done.stdout.decode("utf-8")
+
+
+@pytest.mark.parametrize("leave", ["task.cancel()", "return", "kept.append(stream)"])
+def test_no_thread_keeps_the_process_alive(server, leave):
+    running = server(held(EVENTS[:1]))
+    began = time.monotonic()
+    out = run_script(f"""
+        import asyncio, sys
+        from gigachat_lite import GigaChat
+        giga, kept = GigaChat(base_url=sys.argv[1], access_token="t", env_file=False, max_connections=4), []
+
+        async def main():
+            stream = giga.astream("x")
+            await stream.__anext__()
+            task = asyncio.ensure_future(giga.achat("x"))
+            await asyncio.sleep(0.1)
+            {leave}
+
+        asyncio.run(main())
+        print("ended")
+        """, running.url + "/api/v1")
+    assert out.strip() == "ended" and time.monotonic() - began < 10
+
+
+@needs_fork
+def test_a_fork_leaves_the_parents_streams_alone(server):
+    gate = threading.Event()
+
+    def script(request, connection):
+        if request.method == "GET":  # what the parent asks when the child has ended
+            gate.set()
+        return sse([EVENTS[0], gate, *EVENTS[1:]]) if b'"stream"' in request.body else CHAT
+
+    out = run_script("""
+        import asyncio, os, sys
+        from gigachat_lite import GigaChat
+        giga = GigaChat(base_url=sys.argv[1], access_token="t", env_file=False, max_connections=1)
+        """ + textwrap.indent(textwrap.dedent(IN_CHILD), " " * 8) + """
+        async def main():
+            stream = giga.astream("x")
+            text = (await stream.__anext__()).choices[0].delta.content
+
+            def work():
+                stream.__del__()
+                asyncio.events._set_running_loop(None)
+                assert asyncio.run(giga.achat("x")).text == "Hello."
+
+            in_child(work)
+            await giga.aget_models()
+            async for chunk in stream:
+                text += chunk.choices[0].delta.content
+            print(len(text), stream.completion is not None)
+
+        asyncio.run(main())
+        giga.close()
+        """, server(script).url + "/api/v1")
+    assert out.strip() == f"{len(STREAM_TEXT)} True", out
