@@ -85,7 +85,7 @@ ROWS = [
     *(
         Row(
             *(f"{count} async streams, {form}, {title}", "streams", form, figure, unit, count, count, PACED_EVENTS),
-            target=None if (form, count) == ("paced", 50) else target,  # there the server's pace sets the time
+            target=target,
             anew=True,
         )
         for form, count in (("paced", 200), ("paced", 50), ("burst", 50))
