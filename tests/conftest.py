@@ -8,6 +8,7 @@ import os
 import pathlib
 import socket
 import tempfile
+import time
 
 import pytest
 
@@ -22,9 +23,11 @@ NETWORK |= {"ssl_cert_file", "ssl_cert_dir", "sslkeylogfile", "netrc"}
 
 def pytest_configure(config):
     config.watchdog_file = os.fdopen(os.dup(2), "w")  # the real stderr: pytest captures the one that tests see
+    config.watchdog_limit, config.watchdog_wound = 0.0, 0.0
 
 
 def pytest_unconfigure(config):
+    faulthandler.cancel_dump_traceback_later()
     config.watchdog_file.close()
 
 
@@ -44,14 +47,17 @@ def pytest_collection_finish(session):
     gc.freeze()
 
 
-@pytest.hookimpl(hookwrapper=True)
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item):
-    """End the run with every thread's stack when a test hangs: nothing gentler ends a thread that waits in C."""
+    """End the run with every thread's stack when a test hangs: nothing gentler ends a thread that waits in C.
+
+    Winding the watchdog up costs a thread, so tests that follow within a second share what it was wound up for.
+    """
     if not item.config.getoption("usepdb"):
-        limit = LONG_LIMIT if item.get_closest_marker("long") else LIMIT
-        faulthandler.dump_traceback_later(limit, exit=True, file=item.config.watchdog_file)
-    yield
-    faulthandler.cancel_dump_traceback_later()
+        limit, now = LONG_LIMIT if item.get_closest_marker("long") else LIMIT, time.monotonic()
+        if item.config.watchdog_limit != limit or now > item.config.watchdog_wound + 1:
+            item.config.watchdog_limit, item.config.watchdog_wound = limit, now
+            faulthandler.dump_traceback_later(limit + 1, exit=True, file=item.config.watchdog_file)
 
 
 @pytest.fixture(scope="session")
@@ -65,50 +71,52 @@ def folders():
         yield (pathlib.Path(root) / str(number) for number in itertools.count())
 
 
-@pytest.fixture
-def tmp_path(folders):
-    """Make an empty folder for a test."""
-    return new_folder(folders)
-
-
 def new_folder(folders):
+    """Make an empty folder to work in, and a home beside it."""
     path = next(folders) / "work"
     path.mkdir(parents=True)
-    return path
-
-
-@pytest.fixture(scope="session")
-def nowhere(folders):
-    """Make an empty working directory, and a home beside it, for all tests that do not ask for a folder."""
-    path = new_folder(folders)
     (path.parent / "home").mkdir()
     return path
 
 
-@pytest.fixture(autouse=True)
-def clean_environment(request, monkeypatch, nowhere):
-    """Keep the machine's settings out: variables, home, and a working directory that is the empty `tmp_path`."""
-    for name in list(os.environ):
-        if name.lower() in NETWORK or name.upper().startswith("GIGACHAT_"):
-            monkeypatch.delenv(name)
-    own = "tmp_path" in request.fixturenames
-    path = request.getfixturevalue("tmp_path") if own else nowhere
-    home = path.parent / "home"
-    if own:
-        home.mkdir()
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("USERPROFILE", str(home))
+def live_in(path, monkeypatch):
+    monkeypatch.setenv("HOME", str(path.parent / "home"))
+    monkeypatch.setenv("USERPROFILE", str(path.parent / "home"))
     monkeypatch.chdir(path)
-    yield
-    assert own or not os.listdir(str(nowhere)) + os.listdir(str(home)), "a test left files: it needs tmp_path"
+
+
+def settings_of_the_machine():
+    return [name for name in os.environ if name.lower() in NETWORK or name.upper().startswith("GIGACHAT_")]
+
+
+@pytest.fixture
+def tmp_path(folders, monkeypatch):
+    """Make an empty folder for a test, which is its working directory."""
+    path = new_folder(folders)
+    live_in(path, monkeypatch)
+    return path
+
+
+@pytest.fixture(scope="session")
+def clean_machine(folders):
+    """Keep the machine's settings out of all tests: variables, home, and a working directory that is empty."""
+    path = new_folder(folders)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in settings_of_the_machine():
+            patch.delenv(name)
+        live_in(path, patch)
+        yield str(path), str(path.parent / "home")
 
 
 @pytest.fixture(autouse=True)
-def closed_clients():
-    """Close the clients that `new_client` made."""
+def clean_environment(request, clean_machine):
+    """Keep out what a module has set, and leave nothing: clients of `new_client` are closed, files need `tmp_path`."""
+    for name in settings_of_the_machine():
+        request.getfixturevalue("monkeypatch").delenv(name)
     yield
     while OPENED:
         OPENED.pop().close()
+    assert [name for path in clean_machine for name in os.listdir(path)] == [], "a test left files: it needs tmp_path"
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The README is a promise: its code runs, its output comes, its tables are complete."""
+"""The README is a promise: its code runs, its output comes, its tables are complete, in Russian too."""
 
 from __future__ import annotations
 
@@ -19,9 +19,13 @@ from gigachat_lite.config import DEFAULTS
 from gigachat_lite.emulator import FAULTS
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as file:
-    README = file.read()
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+PAGES = {}
+for page in ("README.md", "README.ru.md", "examples/README.md"):
+    with open(os.path.join(ROOT, page), encoding="utf-8") as file:
+        PAGES[page] = file.read()
+README, RUSSIAN = PAGES["README.md"], PAGES["README.ru.md"]
+FENCED = r"^```(\w+)\n(.*?)^```$"
+BLOCKS = re.findall(FENCED, README, re.MULTILINE | re.DOTALL)
 CODE = [(number, text) for number, (kind, text) in enumerate(BLOCKS) if kind == "python"]
 
 
@@ -93,3 +97,46 @@ def test_the_error_tree_is_the_one_of_the_code():
     tree = next(text for kind, text in BLOCKS if kind == "text" and "├──" in text)
     code = "\n".join(line.strip() for line in gigachat_lite.exceptions.__doc__.splitlines())
     assert all(line.strip() in code for line in tree.splitlines())
+
+
+# ---- The pages together
+
+
+def prose(page):
+    """A page without its code."""
+    return re.sub(FENCED, "", page, flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(page):
+    """The addresses of the headings inside a page, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def tables(page):
+    """The names in the first column of each row of each table, where code stands there."""
+    return [re.findall(r"`[^`]+`", line.split("|")[1]) for line in prose(page).splitlines() if line.startswith("|")]
+
+
+def test_the_russian_page_has_the_same_code_in_the_same_order():
+    assert re.findall(FENCED, RUSSIAN, re.MULTILINE | re.DOTALL) == BLOCKS
+
+
+def test_the_russian_page_has_the_same_sections_tables_and_names():
+    for found in (
+        lambda page: re.findall(r"^(#+) ", prose(page), re.MULTILINE),
+        lambda page: [line.count("|") for line in prose(page).splitlines() if line.startswith("|")],
+        lambda page: [row for row in tables(page) if row],
+        lambda page: {name for name in re.findall(r"`([^`]+)`", prose(page)) if re.fullmatch(r"[\w.$*/()=-]+", name)},
+    ):
+        assert found(RUSSIAN) == found(README)
+
+
+@pytest.mark.parametrize("name", list(PAGES))
+def test_links_lead_somewhere(name):
+    links = [link for link in re.findall(r"\]\((.+?)\)", prose(PAGES[name])) if "://" not in link]
+    assert links
+    for link in links:
+        path, _, anchor = link.partition("#")
+        assert not path or os.path.exists(os.path.join(ROOT, os.path.dirname(name), path))
+        assert not anchor or anchor in anchors(PAGES[name])
