@@ -19,7 +19,7 @@ import time
 import pytest
 
 import gigachat_lite
-from clients import IN_CHILD, finish, needs_fork, new_client, start
+from clients import IN_CHILD, crossed, finish, needs_fork, new_client, start
 from gigachat_lite import (
     AuthenticationError,
     Emulator,
@@ -519,7 +519,8 @@ WAYS += [by_del, by_the_collector]
 
 
 @pytest.mark.parametrize("road, leave", [("plain", leave) for leave in WAYS] + [
-    (road, leave) for road in ROADS[1:] for leave in (by_break, by_aclose_in_another_task, by_cancelling)])
+    pytest.param(road, leave, marks=[pytest.mark.long] if leave is by_break else [])
+    for road in ROADS[1:] for leave in (by_break, by_aclose_in_another_task, by_cancelling)])
 def test_a_stream_that_is_left_frees_its_place_at_once(open_road, road, leave):
     running, giga = open_road(road, [held(EVENTS[:1]), CHAT], max_connections=1, pool_timeout=5)
 
@@ -554,8 +555,8 @@ STAGES = {
 }
 
 
-@pytest.mark.parametrize("kind", ["call", "stream", "timeout"])
-@pytest.mark.parametrize("stage", list(STAGES))
+@crossed("stage, kind", STAGES, ["call", "stream", "timeout"], often=lambda stage, kind: (
+    kind == "call" or stage == "before the headers" or (stage, kind) == ("in the body", "stream")))
 def test_a_call_that_is_cancelled_ends_at_once_at_every_stage(api, client, stage, kind):
     script, options, come = STAGES[stage]
     running = api(script, **options)
@@ -868,7 +869,9 @@ def run_script(code, *args):
     return done.stdout.decode("utf-8")
 
 
-@pytest.mark.parametrize("leave", ["task.cancel()", "return", "kept.append(stream)"])
+@pytest.mark.parametrize("leave", [
+    pytest.param("task.cancel()", marks=pytest.mark.long), pytest.param("return", marks=pytest.mark.long),
+    "kept.append(stream)"])
 def test_no_thread_keeps_the_process_alive(server, leave):
     running = server(held(EVENTS[:1]))
     began = time.monotonic()
@@ -891,6 +894,7 @@ def test_no_thread_keeps_the_process_alive(server, leave):
 
 
 @needs_fork
+@pytest.mark.long
 def test_a_fork_leaves_the_parents_streams_alone(server):
     gate = threading.Event()
 

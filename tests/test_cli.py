@@ -218,7 +218,7 @@ def test_what_logs_and_old_editors_leave_in_a_text_does_not_make_it_binary(text)
 @pytest.mark.parametrize("arguments, given, stdin, close, question", [
     (["Сократи"], TEXT.encode(), None, "", "Сократи\n\n" + TEXT),
     pytest.param([], TEXT.encode(), None, "", TEXT, marks=pytest.mark.long),
-    (["x"], None, subprocess.DEVNULL, "<&-", "x"),
+    pytest.param(["x"], None, subprocess.DEVNULL, "<&-", "x", marks=pytest.mark.long),
     pytest.param(["x"], b"", None, "", "x", marks=pytest.mark.long),
     pytest.param(["-", "x"], TEXT.encode(), None, "", "x\n\n" + TEXT, marks=pytest.mark.long),
     pytest.param(["x", "-"], TEXT.encode(), None, "", "x\n\n" + TEXT, marks=pytest.mark.long),
@@ -452,7 +452,8 @@ def test_an_answer_without_text_says_so(body, api, call):
 
 
 @pytest.mark.parametrize("letters, shown", [
-    pytest.param("ascii", "[?] [?] [?]+", marks=pytest.mark.long), ("cp1251", "ж — [?]+")])
+    pytest.param("ascii", "[?] [?] [?]+", marks=pytest.mark.long),
+    pytest.param("cp1251", "ж — [?]+", marks=pytest.mark.long)])
 def test_a_terminal_without_the_letters_shows_question_marks(letters, shown, api):
     running = api(sse(['{"choices":[{"delta":{"content":"ж — ☃\\ud83d\\ude00\\ud800"},"index":0}]}', "[DONE]"]))
     code, out, err = run("x", encoding=letters, PYTHONIOENCODING=letters, **settings(running))

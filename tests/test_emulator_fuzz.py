@@ -10,7 +10,7 @@ import pytest
 import fuzzing
 from gigachat_lite.emulator import Emulator
 
-SEED = 20260117  # the same cases each time; `python tests/fuzzing.py` looks for new ones
+SEED = 20260118  # the same cases each time; `python tests/fuzzing.py` looks for new ones
 
 
 @pytest.fixture
@@ -34,8 +34,8 @@ def fuzz(count, seed, **settings):
 
 
 def test_arbitrary_requests_are_answered_or_turned_away(silent):
-    run = fuzz(1000, SEED)
-    assert run.sent >= 1000
+    run = fuzz(500, SEED)
+    assert run.sent >= 500
     # They come past the door everywhere, or it would prove little.
     reached = {route for route, status in run.reached if status == 200}
     assert reached >= set(fuzzing.ROUTES) - {"balance", *fuzzing.GONE}

@@ -302,7 +302,7 @@ FAULTS = {
 @pytest.mark.parametrize("name", FAULTS)
 def test_only_our_exceptions_leave(name, api):
     answer, method, kind, words = FAULTS[name]
-    giga = client_of(api(answer), timeout=(5, 0.1))
+    giga = client_of(api(answer), timeout=(5, 0.05 if kind is RequestTimeout else 5))
     try:
         list(giga.stream("x")) if method == "stream" else giga.chat("x")
     except GigaChatException as error:
@@ -512,8 +512,8 @@ def fail_leaky(name, host, way, api):
             url = {"base_url": dead, **({"auth_url": dead} if host == "auth" else {})}
             return fail(running, way, **url)
     if host == "auth":
-        return fail(api(reply(body=CHAT_BODY), oauth=answer), way, timeout=(5, 0.1))
-    return fail(api(answer, oauth=token_reply()), way, way == "token", timeout=(5, 0.1))
+        return fail(api(reply(body=CHAT_BODY), oauth=answer), way, timeout=(5, 0.05))
+    return fail(api(answer, oauth=token_reply()), way, way == "token", timeout=(5, 0.05))
 
 
 # What another way to a token adds: its own request, whose answer has its own names, and its own frames.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ import sys
 import pytest
 
 import gigachat_lite
+from clients import needs_fork
 from gigachat_lite import Emulator
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -60,33 +62,88 @@ def read(name):
         return file.read()
 
 
-def run(script, emulator, *arguments, typed=""):
-    """Run a script as somebody does who has set the variables; its temporary files go beside the working directory."""
+# Reads orders, one a line, and forks for each a child that becomes the script, so that imports, which take longest of a
+# run, are made once. The code of its end goes back as waitpid has it.
+NURSERY = """
+import asyncio, gc, json, os, runpy, signal, sys, uuid
+import dotenv
+from gigachat_lite import GigaChat, resources
+
+gc.freeze()  # the ends of children would walk and copy all of it
+with open(0, "rb", buffering=0, closefd=False) as orders:
+    for order in iter(orders.readline, b""):
+        child = os.fork()
+        if child == 0:
+            break
+        os.write(1, b"%d\\n" % os.waitpid(child, 0)[1])
+    else:
+        sys.exit()
+script, folder, environ, files = json.loads(order)
+signal.alarm(15)
+os.environ.clear()
+os.environ.update(environ)
+os.chdir(folder)
+for number, name in enumerate(files):
+    os.dup2(os.open(name, os.O_RDWR | os.O_CREAT), number)
+sys.argv, sys.path[0] = [script], os.path.dirname(script)
+runpy.run_path(script, run_name="__main__")
+"""
+
+
+@pytest.fixture(scope="module")
+def nursery():
+    command = [sys.executable, "-W", "error", "-c", NURSERY]
+    environ = dict(os.environ, PYTHONPATH=PACKAGE, PYTHONIOENCODING="utf-8")
+    with subprocess.Popen(command, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as started:
+        yield started
+        started.stdin.close()
+
+
+def environ_of(emulator):
+    """Set the variables as somebody does, and give temporary files a folder beside the working directory."""
     spare = os.path.join(os.path.dirname(os.getcwd()), "spare")
     os.makedirs(spare, exist_ok=True)
     environ = dict(os.environ, PYTHONPATH=PACKAGE, PYTHONIOENCODING="utf-8", PYTHONDONTWRITEBYTECODE="1")
-    environ.update(emulator.environ, TMPDIR=spare, TEMP=spare, TMP=spare)
+    return dict(environ, **emulator.environ, TMPDIR=spare, TEMP=spare, TMP=spare)
+
+
+def run(script, emulator, *arguments, typed=""):
+    """Run a script in an interpreter of its own."""
     command = [sys.executable, "-W", "error", script, *arguments]
+    environ = environ_of(emulator)
     return subprocess.run(command, input=typed, capture_output=True, encoding="utf-8", env=environ, timeout=15)
 
 
-def run_example(name):
+def run_in(nursery, script, emulator, typed):
+    """Run a script as `run` does, without the time that a new interpreter takes."""
+    environ = environ_of(emulator)
+    files = [os.path.join(environ["TMPDIR"], name) for name in ("typed", "printed", "complaints")]
+    with open(files[0], "w", encoding="utf-8") as file:
+        file.write(typed)
+    nursery.stdin.write(json.dumps([script, os.getcwd(), environ, files]).encode() + b"\n")
+    nursery.stdin.flush()
+    end = int(nursery.stdout.readline())
+    printed = []
+    for name in files[1:]:
+        with open(name, encoding="utf-8") as file:
+            printed.append(file.read())
+    return subprocess.CompletedProcess([script], os.WEXITSTATUS(end) if os.WIFEXITED(end) else -end, *printed)
+
+
+# A new interpreter takes ten times as long as a fork of one, and pytest in the last of them three times more.
+@pytest.mark.parametrize("name, alone", [
+    pytest.param(name, alone, marks=[pytest.mark.long] if alone else [needs_fork], id=name + alone * " alone")
+    for name in EXAMPLES for alone in (False, True) if alone or name != "test_with_emulator.py"])
+def test_it_runs_as_it_is(name, alone, nursery, tmp_path):
+    path, typed = os.path.join(FOLDER, name), TYPED.get(name, "")
     with Emulator(**SERVICES.get(name, {})) as emulator:
-        done = run(os.path.join(FOLDER, name), emulator, typed=TYPED.get(name, ""))
-    return done.returncode, done.stdout, done.stderr
-
-
-# pytest in a process of its own takes as long as three of the others.
-@pytest.mark.parametrize("name", [
-    pytest.param(name, marks=pytest.mark.long) if name == "test_with_emulator.py" else name for name in EXAMPLES])
-def test_it_runs_as_it_is(name, tmp_path):
-    code, printed, complaints = run_example(name)
+        done = run(path, emulator, typed=typed) if alone else run_in(nursery, path, emulator, typed)
     if name == "flask_stream.py" and importlib.util.find_spec("flask") is None:
-        assert (code, printed, complaints) == (1, "", NO_FLASK)
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", NO_FLASK)
         return
-    assert (code, complaints) == (0, "")
+    assert (done.returncode, done.stderr) == (0, "")
     for fragment in EXPECTED[name]:
-        assert fragment in printed
+        assert fragment in done.stdout
     assert os.listdir(".") == []
 
 
@@ -158,5 +215,5 @@ def test_the_official_sdk_runs_what_stands_before_the_move(tmp_path, monkeypatch
         file.write(text.replace(after, before.replace("# ", "")))
     with Emulator() as emulator:
         done = run("moving_before.py", emulator)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == run_example("moving.py")[1]
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout == run(os.path.join(FOLDER, "moving.py"), emulator).stdout

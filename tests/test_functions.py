@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Optional
 
 import pytest
 
-from clients import new_client
+from clients import crossed, new_client
 from gigachat_lite import Chat, Emulator, Function, GigaChatException, Messages, RateLimitError
 from gigachat_lite.functions import (
     ChatRun,
@@ -692,11 +692,12 @@ def test_an_answer_that_leads_nowhere_is_an_error(answer, said, emu, giga):
     assert caught.value.messages[0] == USER
 
 
-@pytest.mark.parametrize("message, text", [
-    (None, ""), ({}, ""), ({"role": None, "content": None}, ""), ({"content": 5}, ""),
-    ({"content": [{"text": "а"}]}, "а"),
-])
-@pytest.mark.parametrize("usage", [None, 5, "x", [1], {"total_tokens": None, "newer": "x"}])
+@crossed("message, text, usage", [
+    pytest.param(None, "", id="none"), pytest.param({}, "", id="empty"),
+    pytest.param({"role": None, "content": None}, "", id="no content"), pytest.param({"content": 5}, "", id="number"),
+    pytest.param({"content": [{"text": "а"}]}, "а", id="parts"),
+], [None, 5, "x", [1], {"total_tokens": None, "newer": "x"}],
+    often=lambda message, text, usage: not (message and usage))
 def test_odd_fields_of_a_good_answer_do_no_harm(message, text, usage, emu, giga):
     emu.enqueue(body={"choices": [{"message": message, "finish_reason": 7}], "usage": usage})
     run = run_functions(giga, "?", [nothing])

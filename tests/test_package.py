@@ -50,14 +50,19 @@ def python(code, *options, path=None, cwd=None):
     return done.stdout.decode("utf-8")
 
 
-def test_importing_it_loads_nothing_but_its_own_files_and_the_standard_library():
+def test_importing_it_loads_nothing_but_its_own_light_files_and_the_standard_library():
     code = (
         "import json, sys, threading\n"
         "import requests, dotenv\n"
         "before = set(sys.modules)\n"
         "import gigachat_lite\n"
         "new = {name: getattr(sys.modules[name], '__file__', None) for name in set(sys.modules) - before}\n"
-        "print(json.dumps([new, threading.active_count(), json.__file__]))\n")
+        "print(json.dumps([new, threading.active_count(), json.__file__]))\n"
+        "import gigachat_lite.client\n"
+        f"rooms = ['gigachat_lite.' + name for name in {HEAVY_ROOMS}]\n"
+        "assert not set(rooms) & set(sys.modules)\n"
+        "assert 'Emulator' in gigachat_lite.__all__ and gigachat_lite.Emulator.__name__ == 'Emulator'\n"
+        "assert 'gigachat_lite.emulator' in sys.modules and gigachat_lite.Emulator is gigachat_lite.Emulator\n")
     new, threads, json_file = json.loads(python(code))
     own = {name for name in new if name.split(".")[0] == "gigachat_lite"}
     standard = os.path.dirname(os.path.dirname(json_file))
@@ -67,16 +72,6 @@ def test_importing_it_loads_nothing_but_its_own_files_and_the_standard_library()
     assert not own & {"gigachat_lite." + name for name in HEAVY_ROOMS}
     heavy = {"asyncio", "argparse", "difflib", "doctest", "http.server", "multiprocessing", "unittest", "xml"}
     assert not heavy & set(new) and len(set(new) - own) <= 8
-
-
-def test_heavy_rooms_load_on_first_use():
-    code = (
-        "import sys, gigachat_lite.client\n"
-        f"rooms = ['gigachat_lite.' + name for name in {HEAVY_ROOMS}]\n"
-        "assert not set(rooms) & set(sys.modules)\n"
-        "assert 'Emulator' in gigachat_lite.__all__ and gigachat_lite.Emulator.__name__ == 'Emulator'\n"
-        "assert 'gigachat_lite.emulator' in sys.modules and gigachat_lite.Emulator is gigachat_lite.Emulator\n")
-    python(code)
 
 
 def test_the_emulator_alone_needs_nothing_of_the_package(tmp_path):
@@ -105,8 +100,9 @@ def test_every_public_name_is_there_and_described():
 
 
 @pytest.mark.parametrize("name, option", [
-    pytest.param("gigachat_lite", "-OO", marks=pytest.mark.long), ("project.vendor.gigachat_lite", "-bb"),
+    ("gigachat_lite", "-OO"), ("project.vendor.gigachat_lite", "-bb"),
 ])
+@pytest.mark.long
 def test_a_copied_folder_is_an_installation(name, option, tmp_path):
     target = tmp_path.joinpath(*name.split("."))
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ import warnings
 
 import pytest
 
+from clients import crossed
 from gigachat_lite import RequestTimeout, StreamError, TransportError
 from servers import CHAT_BODY, CHAT_TEXT, STREAM_BODY, STREAM_TEXT, STREAM_TEXTS, Answer, reply, sse, until
 from streaming import EVENTS, FRAMINGS, ROADS, SOME, Worker, fails, held, new_client, read, roads
@@ -320,7 +321,7 @@ def test_silence_in_mid_stream_is_a_timeout_with_what_came(open_road, road, fram
     assert giga.chat("x").choices[0].message.content == CHAT_TEXT and len(running.requests) == 2
 
 
-@pytest.mark.parametrize("road, framing", SOME)
+@crossed("road, framing", ROADS, FRAMINGS, often=lambda *row: row in SOME[1:])
 def test_a_deadline_ends_a_stream_that_drips_on(open_road, road, framing):
     _, giga = open_road(road, [sse(EVENTS[:2] + [0.02, b": ping\n\n"] * 999, framing), CHAT], max_connections=1)
     began = time.monotonic()
@@ -329,7 +330,7 @@ def test_a_deadline_ends_a_stream_that_drips_on(open_road, road, framing):
     assert giga.chat("x").choices[0].message.content == CHAT_TEXT
 
 
-@pytest.mark.parametrize("part", ["head", "body"])
+@pytest.mark.parametrize("part", ["head", pytest.param("body", marks=pytest.mark.long)])
 def test_a_deadline_ends_an_answer_that_drips_by_bytes(server, client, part):
     giga = client(server(sse(STREAM_BODY).drip(0.02, part=part)), timeout=8)
     with pytest.raises(RequestTimeout, match="deadline") as caught:

@@ -786,7 +786,7 @@ def test_a_caller_s_short_deadline_ends_its_wait_for_another_s_fetch(api, client
 def test_a_caller_s_short_deadline_does_not_poison_the_others(api, client):
     server = api(MODELS, oauth=[never(), oauth_reply("a")])
     giga = client(server)
-    hasty = start(lambda: giga.get_models(deadline=0.2))
+    hasty = start(lambda: giga.get_models(deadline=0.1))
     until(lambda: server.oauth_calls)
     patient = [start(giga.get_models) for _ in range(5)]
     assert isinstance(finish(hasty)[0], RequestTimeout)
@@ -852,7 +852,7 @@ def test_get_token_refuses_an_option_nobody_knows(api, client):
 def test_get_token_takes_a_deadline(api, client):
     began = time.monotonic()
     with pytest.raises(RequestTimeout):
-        client(api(MODELS, oauth=never())).get_token(deadline=0.2)
+        client(api(MODELS, oauth=never())).get_token(deadline=0.1)
     assert time.monotonic() - began < 2
 
 
