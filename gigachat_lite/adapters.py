@@ -96,6 +96,7 @@ class PacedIO(socket.SocketIO):
     _sock: Any
     note: Try
     limit: float | None
+    ended = False
 
     def readinto(self, buffer: Any) -> Any:
         """Read what has arrived; wait no longer than the read timeout and the deadline allow."""
@@ -106,6 +107,8 @@ class PacedIO(socket.SocketIO):
         count = super().readinto(buffer)
         if count:
             self.note.heard = True
+        elif count == 0:
+            self.ended = True
         return count
 
 
@@ -118,6 +121,13 @@ class PacedResponse(http.client.HTTPResponse):
         raw.__class__ = PacedIO
         raw.note = local.note or Try()
         raw.limit = sock.gettimeout()
+        self._paced = raw
+
+    def begin(self) -> None:
+        """Read the headers to their end, which http.client sees in the end of the connection too."""
+        super().begin()
+        if self._paced.ended:
+            raise http.client.IncompleteRead(b"")
 
     def _read_status(self) -> tuple[str, int, str]:
         """Skip interim answers; http.client skips 100 alone and would take a 103 for the answer (RFC 9110, 15.2)."""
