@@ -36,7 +36,7 @@ from gigachat_lite import (
 )
 from gigachat_lite.emulator import files as emulated
 from gigachat_lite.files import LIMITS, TYPES, Upload, find_type
-from servers import drop, never, reply
+from servers import drop, never, raw, reply
 
 FILE = {"id": "f-1", "object": "file", "bytes": 5, "created_at": 1, "filename": "a.txt", "purpose": "general"}
 STORED = reply(body=FILE)
@@ -556,6 +556,7 @@ FAILURES = [
     (reply(body={"status": 402, "message": "Payment required"}), ResponseError, "402"),
     (reply(500), ServerError, "500"),
     (drop(), TransportError, "closed"),
+    (raw(b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\n"), TransportError, "broke off"),
 ]
 
 
