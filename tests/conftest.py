@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import faulthandler
 import gc
+import importlib.util
 import itertools
 import os
 import pathlib
@@ -14,6 +15,7 @@ import pytest
 
 from certs import Certs
 from clients import OPENED
+from peers import print_table
 from servers import Api, ConnectProxy, Server
 
 LIMIT, LONG_LIMIT = 20.0, 300.0  # seconds for one test, its fixtures included
@@ -21,14 +23,29 @@ NETWORK = {"http_proxy", "https_proxy", "all_proxy", "no_proxy", "requests_ca_bu
 NETWORK |= {"ssl_cert_file", "ssl_cert_dir", "sslkeylogfile", "netrc"}
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--peer", choices=["official"],
+        help="put the official SDK through the scenarios of tests/test_defects.py too, and print what both did")
+
+
 def pytest_configure(config):
     config.watchdog_file = os.fdopen(os.dup(2), "w")  # the real stderr: pytest captures the one that tests see
     config.watchdog_limit, config.watchdog_wound = 0.0, 0.0
+    if config.getoption("peer") and importlib.util.find_spec("gigachat") is None:
+        raise pytest.UsageError("--peer=official needs the official SDK: pip install gigachat (Python 3.8 or newer)")
 
 
 def pytest_unconfigure(config):
     faulthandler.cancel_dump_traceback_later()
     config.watchdog_file.close()
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if config.getoption("peer"):
+        from importlib.metadata import version
+
+        print_table(terminalreporter, version("gigachat"))
 
 
 def pytest_collection_modifyitems(config, items):
