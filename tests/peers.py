@@ -33,13 +33,14 @@ class Case(NamedTuple):
     defect: str
     args: tuple = ()
 
-    def verdict(self, text):
-        """Tell what a text is.
+    def is_right(self, text):
+        return re.fullmatch(self.right, text) is not None
 
-        >>> Case("", "a+", "b").verdict("aa"), Case("", "a+", "b").verdict("b"), Case("", "a+", "b").verdict("c")
-        ('mended', 'defect', 'other')
-        """
-        return "mended" if re.fullmatch(self.right, text) else "defect" if re.fullmatch(self.defect, text) else "other"
+    def verdict(self, text):
+        """Tell what the SDK's text is; its own errors may have other names than ours."""
+        if re.fullmatch(self.defect, text):
+            return "defect"
+        return "mended" if re.fullmatch(re.sub(r"\bown \w+", r"own \\w+", self.right), text) else "other"
 
 
 def case(title, right, defect, *args):
@@ -68,7 +69,7 @@ class Peers:
 
     def compare(self, function, row):
         ours = self._run("ours", function, row)
-        assert row.verdict(ours) == "mended", f"{ours!r} is not {row.right!r}"
+        assert row.is_right(ours), f"{ours!r} is not {row.right!r}"
         if self._both:
             theirs = self._run("official", function, row)
             number = function.__name__.split("_")[1].upper()
