@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Callable, Mapping, Union
 from urllib.parse import urlsplit
 
 import requests
+from requests.structures import CaseInsensitiveDict
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ReadTimeoutError
 
 from .config import host_of
@@ -278,7 +279,11 @@ def hint_for(status: int, code: Any, message: str, url: str = "") -> str:
 def response_error(
     url: str, status: int, content: bytes, headers: Mapping[str, str], message: str | None = None
 ) -> ResponseError:
-    """Make the error of the class that belongs to a status, with a hint."""
+    """Make the error of the class that belongs to a status, with a hint.
+
+    Its headers lack the cookies, which the client does not keep and a crash report shall not show.
+    """
+    headers = CaseInsensitiveDict((name, value) for name, value in headers.items() if name.lower() != "set-cookie")
     cls = BY_STATUS.get(status, ServerError if status >= 500 else ResponseError)
     error = cls(url, status, content, headers, message)
     error.hint = hint_for(status, error.code, error.message, error.url)
