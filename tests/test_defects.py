@@ -235,7 +235,8 @@ FAULT = {"status": 429, "message": "Too many requests"}
          V2, sse([FAULT])),
     case("v2, event: error", "own RateLimitError, 1 request", r"nothing \(1 events\), 1 request",
          V2, sse([data(FAULT, "error")])),
-    case("JSON where a stream is due", OWN + ", 1 request", r"httpx\.TransportError, 3 requests", V1, CHAT),
+    case("v1, JSON where a stream is due", OWN + ", 1 request", r"httpx\.TransportError, 3 requests", V1, CHAT),
+    case("v2, JSON where a stream is due", OWN + ", 1 request", r"httpx\.TransportError, 3 requests", V2, CHAT),
     case("Content-Type: Text/Event-Stream", "'Раз', 1 request", r"httpx\.TransportError, 3 requests", V1,
          sse([V1.piece("Раз"), *V1.end], headers={"Content-Type": "Text/Event-Stream"})),
 )
