@@ -97,7 +97,7 @@ class Peers:
 class Peer:
     """One of the two clients, by the names that both have, and what a scenario needs around it.
 
-    `api`, `server` and `proxy` start servers, `certs` are the certificates, `folder` is the empty working directory,
+    `api` and `proxy` start servers, `certs` are the certificates, `folder` is the empty working directory,
     `setenv` sets a variable. `pauses` lists the seconds that the client would have slept between tries.
     """
 
@@ -106,7 +106,7 @@ class Peer:
         self.exceptions = importlib.import_module(NAMES[name] + ".exceptions")
         self.context = importlib.import_module(NAMES[name] + ".context")
         self.GigaChat, self.setenv = self.package.GigaChat, patch.setenv
-        self.api, self.server, self.proxy, self.certs, self.folder = places
+        self.api, self.proxy, self.certs, self.folder = places
         self.pauses, self._opened = [], []
         if not self.ours:
             clock = types.SimpleNamespace(sleep=self.pauses.append)

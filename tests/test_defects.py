@@ -37,8 +37,8 @@ OWN = r"own \w+"
 
 
 @pytest.fixture
-def peers(request, api, server, proxy, certs, tmp_path):
-    return Peers(request, (api, server, proxy, certs, tmp_path), request.config.getoption("peer") == "official")
+def peers(request, api, proxy, certs, tmp_path):
+    return Peers(request, (api, proxy, certs, tmp_path), request.config.getoption("peer") == "official")
 
 
 # ---- Streams of both versions
