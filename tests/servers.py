@@ -337,11 +337,11 @@ class Server:
 
     `context` is a server-side SSLContext. `greet` tells the fate of the first connections, one element each: None,
     "stall" (silence: a TLS handshake that never comes), "fin" or "rst" (ended upon the first bytes of the peer, before
-    the handshake; no request is recorded).
+    the handshake; no request is recorded). With `listening=False` it refuses connections until `listen()`.
     `requests`, `connections` (count), `open` (count), `tls_errors` (failed handshakes) and `errors` are there to read.
     """
 
-    def __init__(self, script, *, context=None, greet=()):
+    def __init__(self, script, *, context=None, greet=(), listening=True):
         self.requests, self.errors, self.tls_errors, self.connections = [], [], [], 0
         self._script, self._context, self._greet = _script(script), context, list(greet)
         self._lock, self._stopping = threading.Lock(), threading.Event()
@@ -350,10 +350,15 @@ class Server:
             context.sni_callback = _remember_name
         self._listener = socket.socket()
         self._listener.bind((LOOPBACK, 0))
-        self._listener.listen(128)
         self.port = self._listener.getsockname()[1]
         self.url = self.at(LOOPBACK)
         self._acceptor = threading.Thread(target=self._accept, daemon=True)
+        if listening:
+            self.listen()
+
+    def listen(self):
+        """Begin to take connections."""
+        self._listener.listen(128)
         self._acceptor.start()
 
     def at(self, host):
@@ -386,7 +391,8 @@ class Server:
                     gate.set()
             with contextlib.suppress(OSError):
                 socket.create_connection((LOOPBACK, self.port), 1).close()  # wakes accept()
-            self._acceptor.join(5)
+            if self._acceptor.ident is not None:
+                self._acceptor.join(5)
             self._listener.close()
             self._shut_down()
             for thread in self._threads:
