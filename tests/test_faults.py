@@ -250,7 +250,7 @@ FAULTS = {
     "invalid UTF-8": Row(lambda call: call.reply(INVALID[call.body]), "odd", ResponseError, StreamError,
                          file=INVALID[FILE]),
     "100 MB line": Row(lambda call: flood(call.reply(length=100 << 20).head, MB, 100), "odd", ResponseError,
-                       StreamError, file=MB * 100),
+                       StreamError, file=MB * 100, timeout=5),
     # what is no HTTP
     "garbage": Row(lambda call: raw(b"SSH-2.0-OpenSSH_9.6\r\n"), "begun", TransportError, roads=("tls", "proxy")),
     "binary garbage": Row(lambda call: raw(bytes(range(256)) * 9), "begun", TransportError),
