@@ -115,11 +115,12 @@ STATUS = {
 GOOD = None  # what befalls a request that is answered
 
 
-def course(call, words, wish=None):
+def course(call, words, wish=None, deadline=None):
     """List what the requests of a call meet, up to its last one: the words in turn, the last of them for ever.
 
-    A 401 is met with a new token once, which is no retry (K3); there is none for the token itself.
+    Nobody waits longer than a minute, nor beyond the deadline, for what the service wishes. A 401 is met with a new token once, which is no retry (K3); there is none for the token itself.
     """
+    patience = LONGEST_WISH if deadline is None else deadline
     met, tries, renewed = [], 0, call.form == "token"
     for word in itertools.chain(words, itertools.repeat(words[-1])):
         met.append(word)
@@ -128,7 +129,7 @@ def course(call, words, wish=None):
             continue
         tries += 1
         again = word in SENT_AGAIN[call.kind] and tries <= RETRIES
-        if not again or (wish is not None and wish > LONGEST_WISH):
+        if not again or (wish or 0) > patience:
             return met
 
 
@@ -137,7 +138,7 @@ def test_what_befalls_a_call_is_this():
                (("stale", "lost"), 2, 1, 3), ((503, GOOD), 2, 2, 2), ((401,), 2, 2, 1), ((503, 401, 503), 4, 4, 2)]
     for words, *counts in courses:
         assert [len(course(CALLS[name], words)) for name in ("chat", "upload", "OAuth")] == counts
-    assert course(CALLS["chat"], [429], wish=86400) == [429]
+    assert course(CALLS["chat"], [429], wish=86400) == course(CALLS["chat"], [429], wish=5, deadline=4) == [429]
 
 
 # The faults
@@ -290,6 +291,7 @@ FAULTS = {
     "Retry-After a past date": busy(formatdate(NOW - 30, usegmt=True), 0.0),
     "Retry-After 86400": busy("86400", 86400.0),
     "Retry-After 86400 of a 503": busy("86400", 86400.0, 503),
+    "Retry-After 5, more than is left": busy("5", 5.0)._replace(deadline=4.0),
     "Retry-After inf": busy("inf", None),
     "Retry-After nonsense": busy("soon", None),
 }
@@ -352,7 +354,7 @@ class Cell:
         if call.form == "file":
             self.path.write_bytes(b"old")
         words = row.words if times == ALWAYS else (row.words[0], GOOD)
-        met = course(call, words, row.wish)
+        met = course(call, words, row.wish, row.deadline)
         self.giga.config["timeout"] = (5, row.timeout or 5)
         began, limits = time.monotonic(), {"deadline": row.deadline} if row.deadline else {}
         try:
@@ -433,7 +435,7 @@ def cells():
         turn, known = number % len(CALLS), set()
         for name in [*CALLS][turn:] + [*CALLS][:turn]:
             call = CALLS[name]
-            met = course(call, row.words, row.wish)
+            met = course(call, row.words, row.wish, row.deadline)
             wanted = row.outcome(call, met[-1])
             way = "json" if call.form == "token" or met[-1] != "begun" else call.form
             expected = len(met), wanted if isinstance(wanted, type) else GOOD, way
