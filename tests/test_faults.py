@@ -118,7 +118,8 @@ GOOD = None  # what befalls a request that is answered
 def course(call, words, wish=None, deadline=None):
     """List what the requests of a call meet, up to its last one: the words in turn, the last of them for ever.
 
-    Nobody waits longer than a minute, nor beyond the deadline, for what the service wishes. A 401 is met with a new token once, which is no retry (K3); there is none for the token itself.
+    Nobody waits longer than a minute, nor beyond the deadline, for what the service wishes. A 401 is met with a new
+    token once, which is no retry (K3); there is none for the token itself.
     """
     patience = LONGEST_WISH if deadline is None else deadline
     met, tries, renewed = [], 0, call.form == "token"
@@ -259,17 +260,17 @@ FAULTS = {
     "endless header": Row(lambda call: flood(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n" * 999, 9999), "begun",
                           TransportError),
     # time
-    "dripping headers": Row(lambda call: call.reply().drip(0.02, part="head"), "late", RequestTimeout, deadline=0.12,
+    "dripping headers": Row(lambda call: call.reply().drip(0.02, part="head"), "late", RequestTimeout, deadline=0.1,
                             warm=True, roads=("tls", "proxy")),
-    "dripping body": Row(lambda call: call.reply().drip(0.02, part="body"), "late", RequestTimeout, deadline=0.12,
+    "dripping body": Row(lambda call: call.reply().drip(0.02, part="body"), "late", RequestTimeout, deadline=0.1,
                          warm=True, roads=("tls", "proxy")),
     "dripping chunk": Row(lambda call: call.reply(framing="chunked").drip(0.02, part="body"), "late", RequestTimeout,
-                          deadline=0.12, warm=True),
-    "slow, but in time": Row(lambda call: call.reply().drip(0.01, len(call.body) // 3), GOOD),
-    "silence": Row(lambda call: never(), "read timeout", RequestTimeout, timeout=0.05, roads=("tls", "proxy")),
-    "silence and a deadline": Row(lambda call: never(), "late", RequestTimeout, deadline=0.12, warm=True,
+                          deadline=0.1, warm=True),
+    "slow, but in time": Row(lambda call: call.reply().drip(0.005, len(call.body) // 3), GOOD),
+    "silence": Row(lambda call: never(), "read timeout", RequestTimeout, timeout=0.04, roads=("tls", "proxy")),
+    "silence and a deadline": Row(lambda call: never(), "late", RequestTimeout, deadline=0.1, warm=True,
                                   roads=("tls", "proxy")),
-    "silence in the body": Row(lambda call: silent(call.reply(), half(call)), "begun", RequestTimeout, timeout=0.12,
+    "silence in the body": Row(lambda call: silent(call.reply(), half(call)), "begun", RequestTimeout, timeout=0.1,
                                roads=("tls", "proxy")),
     # statuses
     "100 and 103 first": Row(after(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\nLink: <a>\r\n\r\n"), GOOD),
