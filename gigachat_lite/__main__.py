@@ -90,7 +90,7 @@ def option_parser() -> Parser:
     }
     for name, (metavar, kind) in with_value.items():
         add("--" + name, metavar=words(metavar), type=kind, help=words(name))
-    for name in ("no-stream", "json", "raw-sse", "emulator", "version"):
+    for name in ("no-stream", "json", "raw-sse", "no-token-cache", "emulator", "version"):
         add("--" + name, action="store_true", help=words(name))
     add("-h", "--help", action="store_true", help=words("help"))
     return parser
@@ -314,6 +314,8 @@ def run(argv: Sequence[str], out: TextIO) -> int:
         if not any(client.config[name] for name in WAYS):
             say(words("no key"), prefix="")
             return 2
+        if client.config["token_cache"] is None and not options.emulator:
+            client.config["token_cache"] = True  # commands are short: the next one finds the token of this one
         body = body_of(options, question, read_stdin() if from_stdin else "")
         printers = ((options.raw_sse, print_raw), (options.json, print_json), (options.no_stream, print_whole))
         answer = next((printer for wanted, printer in printers if wanted), print_stream)
@@ -337,6 +339,8 @@ def settings_of(options: argparse.Namespace, stack: contextlib.ExitStack) -> dic
             settings = dict(stack.enter_context(emulator).config)
         except OSError as exc:
             raise TransportError(words("no emulator", exc.strerror or exc)) from exc
+    if options.no_token_cache:
+        settings["token_cache"] = False
     return {**settings, "model": options.model, "scope": options.scope, "timeout": options.timeout}
 
 

@@ -9,12 +9,15 @@ import math
 import re
 import threading
 import time
-from typing import Any, Callable, Mapping, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, Callable, Mapping, NamedTuple, NoReturn
 from urllib.parse import urlencode
 
 from .config import Secret
 from .exceptions import ConfigurationError, GigaChatException, RequestTimeout
 from .faults import parse_date
+
+if TYPE_CHECKING:
+    from .token_file import TokenFile
 
 logger = logging.getLogger("gigachat_lite")
 
@@ -65,6 +68,7 @@ class TokenCache:
 
     In the last part of its life one thread renews it and the others go on with the old one; once it has expired,
     everybody waits for one fetch. ``fetch(until)`` gets a new one, or is None where there is nothing to get one with.
+    ``keeper()`` gives the file that other processes keep theirs in, or None.
     """
 
     def __init__(
@@ -72,13 +76,16 @@ class TokenCache:
         fetch: Callable[[float | None], Token] | None,
         token: Token | None = None,
         clock: Callable[[], float] = time.monotonic,
+        keeper: Callable[[], TokenFile | None] = lambda: None,
     ) -> None:
         self._fetch = fetch
+        self._keeper = keeper
         self._token = token
         self._clock = clock
         self._swap = threading.Lock()  # held for moments, round the token itself
         self._fetching = threading.Lock()  # held by the one thread that fetches
         self._failure: tuple[float, Exception] | None = None
+        self._refused = False  # one that was: what a file has may be no better
 
     def get(self, until: float | None = None) -> Token | None:
         """Get a token that is good now, fetching one where needed; None where none is used.
@@ -106,7 +113,7 @@ class TokenCache:
         """Forget a token that was refused, that very one alone; tell whether another can be had."""
         with self._swap:
             if self._fetch is not None and self._token is not None and self._token.value == value:
-                self._token = None
+                self._token, self._refused = None, True
         return self._fetch is not None
 
     def _wait(self, until: float | None) -> Token:
@@ -143,19 +150,38 @@ class TokenCache:
 
     def _store(self, until: float | None) -> Token:
         assert self._fetch is not None
+        keeper = self._keeper()
         try:
-            token = self._fetch(until)
+            token = None if keeper is None or self._refused else keeper.load(self._token)
+            if token is None:
+                token = self._fetch(until)
+                if keeper is not None:
+                    keeper.save(token)
         except GigaChatException as exc:
             late = until is not None and time.monotonic() >= until
             if not late and not exc.hurried:  # else it was this caller's deadline that failed, and no one else's
                 self._failure = (self._clock() + 1, copy.copy(exc))  # a copy holds no frames of the caller
             raise
         with self._swap:
-            self._token, self._failure = token, None
+            self._token, self._failure, self._refused = token, None, False
         return token
 
 
 Post = Callable[..., Token]  # post(url, until, body, headers, each) asks for a token
+
+
+def token_file(config: Mapping[str, Any]) -> TokenFile | None:
+    """Find the file that keeps the tokens of a config's key, scope and address, where one is wanted."""
+    if not config["token_cache"]:
+        return None
+    from .token_file import TokenFile
+
+    key, url = config["credentials"], config["auth_url"]
+    if not key and config["client_secret"]:
+        key = _basic(config["client_id"], config["client_secret"])
+    elif not key:
+        key, url = _basic(config["user"] or "", config["password"] or ""), config["base_url"] + "/token"
+    return TokenFile(config["token_cache"], key, config["scope"], url, config["token_expiry_buffer_ms"] / 1000)
 
 
 def fetch_by_key(config: Mapping[str, Any], post: Post, until: float | None) -> Token:

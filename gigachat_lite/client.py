@@ -32,7 +32,7 @@ from requests.utils import get_environ_proxies, select_proxy
 from . import models
 from .adapters import TLSAdapter, Try, local
 from .aio import AsyncNames, stream_twin, twin
-from .auth import Token, TokenCache, fetch_by_key, fetch_by_password, new_token, refuse_to_fetch
+from .auth import Token, TokenCache, fetch_by_key, fetch_by_password, new_token, refuse_to_fetch, token_file
 from .config import DEFAULTS, Secret, check_proxy, coerce, did_you_mean, host_of, is_loopback, load_config, redact
 from .context import chat_url, chat_url_cvar, check_headers, context_headers
 from .decode import (
@@ -531,8 +531,8 @@ class GigaChat(AsyncNames):
     with all its tries and the token it may have to fetch). The settings: credentials, client_id, client_secret, scope,
     model, base_url, auth_url, access_token, user, password, verify_ssl_certs, ca_bundle_file, cert_file, key_file,
     key_file_password, auth_client_cert, ssl_context, timeout, deadline, max_connections, pool_timeout, max_retries,
-    retry_backoff_factor, retry_on_status_codes, token_expiry_buffer_ms, profanity_check, flags, proxy, trust_env,
-    allow_http; and env_file, environ.
+    retry_backoff_factor, retry_on_status_codes, token_expiry_buffer_ms, token_cache, profanity_check, flags, proxy,
+    trust_env, allow_http; and env_file, environ.
     """
 
     def __init__(self, **settings: Unpack[Settings]) -> None:
@@ -547,7 +547,7 @@ class GigaChat(AsyncNames):
         config = self.config
         if token is None and config["access_token"]:
             token = Token(config["access_token"])
-        self._tokens = TokenCache(self._way(), token)
+        self._tokens = TokenCache(self._way(), token, keeper=lambda: token_file(config))
         self._transport = Transport(config, self._tokens, trusts)
         self._crew = Crew(config["max_connections"])
         if hasattr(os, "register_at_fork"):

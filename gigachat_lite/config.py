@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         retry_backoff_factor: float | None
         retry_on_status_codes: Iterable[int] | None
         token_expiry_buffer_ms: float | None
+        token_cache: bool | str | os.PathLike[str] | None
         profanity_check: bool | None
         flags: list[str] | None
         proxy: str | None
@@ -87,6 +88,7 @@ DEFAULTS: dict[str, Any] = {
     "retry_backoff_factor": 0.5,
     "retry_on_status_codes": None,
     "token_expiry_buffer_ms": 60000.0,
+    "token_cache": None,  # off, but for the command line
     "profanity_check": None,
     "flags": None,
     "proxy": None,
@@ -560,6 +562,16 @@ def _file(value: Any) -> str:
     return path
 
 
+def _token_cache(value: Any) -> bool | str:
+    """Take a switch, or a folder to keep tokens in."""
+    with contextlib.suppress(ValueError):
+        return _bool(value)
+    path = os.path.expanduser(os.fspath(value) if isinstance(value, os.PathLike) else _text(value))
+    if os.path.isfile(path):
+        raise ValueError(f"true, false or a folder is needed, and {path} is a file")
+    return os.path.abspath(path)
+
+
 def _context(value: Any) -> ssl.SSLContext:
     if not isinstance(value, ssl.SSLContext):
         raise ValueError("an ssl.SSLContext is needed")
@@ -580,6 +592,7 @@ COERCE: dict[str, Callable[[Any], Any]] = {
     "client_secret": lambda value: Secret(_text(value)),
     "access_token": _token,
     "ssl_context": _context,
+    "token_cache": _token_cache,
     "timeout": _timeout,
     "max_connections": _count(1, 10**4),
     "max_retries": _count(0),

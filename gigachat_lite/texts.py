@@ -60,6 +60,8 @@ Examples:
     "no-stream": ("напечатать ответ целиком, а не по мере готовности", "print the answer when it is whole"),
     "json": ("напечатать весь ответ сервиса объектом JSON", "print the service's whole answer, as a JSON object"),
     "raw-sse": ("напечатать поток как есть, для отчёта об ошибке", "print the stream as it is, for a bug report"),
+    "no-token-cache": ("не хранить токен доступа на диске до его конца (GIGACHAT_TOKEN_CACHE=0)",
+                       "keep no access token on disk until its end (GIGACHAT_TOKEN_CACHE=0)"),
     "emulator": ("ответит встроенный эмулятор: без ключа и без сети", "the emulator answers: no key, no network"),
     "version": ("показать версию", "show the version"), "help": ("показать эту справку", "show this help"),
     "see": ("Справка: gigachat-lite --help", "Help: gigachat-lite --help"),

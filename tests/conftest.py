@@ -20,7 +20,7 @@ from servers import Api, ConnectProxy, Server
 
 LIMIT, LONG_LIMIT = 20.0, 300.0  # seconds for one test, its fixtures included
 NETWORK = {"http_proxy", "https_proxy", "all_proxy", "no_proxy", "requests_ca_bundle", "curl_ca_bundle"}
-NETWORK |= {"ssl_cert_file", "ssl_cert_dir", "sslkeylogfile", "netrc"}
+NETWORK |= {"ssl_cert_file", "ssl_cert_dir", "sslkeylogfile", "netrc", "xdg_cache_home"}
 
 
 def pytest_addoption(parser):

@@ -140,7 +140,9 @@ def child_environ(emulator: Emulator, environ: Mapping[str, str]) -> dict[str, s
         hosts = environ.get(name) or environ.get(other) or ""
         # A lone * means all hosts, but nothing in a list.
         kept[name] = "*" if hosts.strip() == "*" else ",".join(filter(None, dict.fromkeys([hosts, *LOOPBACK, host])))
-    return {**kept, "GIGACHAT_MODEL": model, "GIGACHAT_SCOPE": emulator.scope, **emulator.environ}
+    own = {"GIGACHAT_MODEL": model, "GIGACHAT_SCOPE": emulator.scope}
+    own["GIGACHAT_TOKEN_CACHE"] = "0"  # no token of an emulator outlives it
+    return {**kept, **own, **emulator.environ}
 
 
 def run(command: Sequence[str], environ: Mapping[str, str]) -> int:
