@@ -566,10 +566,7 @@ def _token_cache(value: Any) -> bool | str:
     """Take a switch, or a folder to keep tokens in."""
     with contextlib.suppress(ValueError):
         return _bool(value)
-    path = os.path.expanduser(os.fspath(value) if isinstance(value, os.PathLike) else _text(value))
-    if os.path.isfile(path):
-        raise ValueError(f"true, false or a folder is needed, and {path} is a file")
-    return os.path.abspath(path)
+    return os.path.abspath(os.path.expanduser(os.fspath(value) if isinstance(value, os.PathLike) else _text(value)))
 
 
 def _context(value: Any) -> ssl.SSLContext:

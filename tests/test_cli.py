@@ -64,7 +64,7 @@ def run(*arguments, encoding="utf-8", given=None, **options):
 
 def settings(running):
     return {"GIGACHAT_BASE_URL": running.base_url, "GIGACHAT_AUTH_URL": running.auth_url, "GIGACHAT_CREDENTIALS": KEY,
-            "GIGACHAT_MAX_RETRIES": "0"}
+            "GIGACHAT_MAX_RETRIES": "0", "GIGACHAT_TOKEN_CACHE": "0"}
 
 
 @pytest.fixture
@@ -317,7 +317,7 @@ def test_help_names_every_option_in_both_languages(call):
         code, out, err = call("--help", LC_ALL=locale, GIGACHAT_TIMEOUT="soon", COLUMNS="80")
         assert (code, err, out.splitlines()[0]) == (0, "", first)
         options = {"--" + name.replace("_", "-") for name in vars(cli.option_parser().parse_args([]))}
-        assert options <= set(re.findall(r"--[\w-]+", out)) and len(options) == 13
+        assert options <= set(re.findall(r"--[\w-]+", out)) and len(options) == 14
         assert not re.search("usage:|options:" if cyrillic else "[А-я]", out.replace("доброе утро", ""))
         assert max(map(len, out.splitlines())) <= 80
     assert call("--version") == (0, f"gigachat-lite {gigachat_lite.__version__}\n", "")

@@ -457,7 +457,6 @@ BAD = [
     ("retry_on_status_codes", "abc"),
     ("retry_on_status_codes", "[429"),
     ("token_expiry_buffer_ms", "x"),
-    ("token_cache", __file__),
     ("flags", "[1,"),
     ("ca_bundle_file", "/absent/zzz.pem"),
     ("base_url", "ftp://host.example/v1"),

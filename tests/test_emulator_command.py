@@ -215,7 +215,8 @@ def test_the_variables_of_a_command(outer, expected, capfd, monkeypatch):
     url = found["GIGACHAT_BASE_URL"].split("/api")[0]
     usual = {"GIGACHAT_BASE_URL": url + "/api/v1", "GIGACHAT_AUTH_URL": url + "/api/v2/oauth",
              "GIGACHAT_CREDENTIALS": Emulator.credentials, "GIGACHAT_SCOPE": "GIGACHAT_API_PERS",
-             "GIGACHAT_MODEL": "GigaChat", "NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost"}
+             "GIGACHAT_MODEL": "GigaChat", "GIGACHAT_TOKEN_CACHE": "0",
+             "NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost"}
     assert found == {**usual, **expected} and not url.endswith(":8090")
     with pytest.raises(ConnectionRefusedError):  # the emulator has ended with the command
         socket.create_connection(("127.0.0.1", int(url.split(":")[2])))
