@@ -149,7 +149,7 @@ class TokenCache:
             return token
 
     def _store(self, until: float | None) -> Token:
-        assert self._fetch is not None
+        assert self._fetch is not None  # noqa: S101 # get() has seen to it; this tells mypy
         keeper = self._keeper()
         try:
             token = None if keeper is None or self._refused else keeper.load(self._token)

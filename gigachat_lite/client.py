@@ -406,7 +406,7 @@ def origin_of(url: str) -> str:
 def judge(reply: Reply, stream: bool, raw: bool = False) -> Reply:
     """Read an answer, unless it is the stream or the file that was asked for, and tell whether it is an error."""
     response, body = reply.response, reply.body
-    assert body is not None
+    assert body is not None  # noqa: S101 # an answer has one; this tells mypy
     status = response.status_code
     if status < 200:
         response.close()  # what follows on this connection belongs to nobody

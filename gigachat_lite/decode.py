@@ -350,7 +350,7 @@ class EventStream:
     _usage: type[Obj]
 
     def __init__(self, reply: Reply, translate: Callable[[Exception, str, Try], GigaChatException]) -> None:
-        assert reply.body is not None
+        assert reply.body is not None  # noqa: S101 # an answer has one; this tells mypy
         self.x_headers = x_headers(reply.response)
         self._reply = reply
         self._body = reply.body
@@ -443,7 +443,7 @@ class EventStream:
 
         It is called with b"" at the end. What it raises ends the stream as a fault of the network would.
         """
-        assert self._reply.body is not None
+        assert self._reply.body is not None  # noqa: S101 # an answer has one; this tells mypy
         self._reply.body.tap = write
 
     def close(self) -> None:

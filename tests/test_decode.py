@@ -268,3 +268,8 @@ def test_an_event_of_many_lines_is_joined_and_decoded_once():
     lines, events = [b"data: x"] * 2000 + [b""], []
     calls = calls_in_decode(lambda: events.extend(iter_sse(lines)))
     assert events == one_event("\n".join("x" * 2000)) and (calls["join"], calls["decode"]) == (1, 1)
+
+
+def test_done_inside_an_event_is_text_like_any_other():
+    lines = [b"data: 1", b"data: [DONE]", b"", b"data: 2", b"", b"data: [DONE]"]
+    assert list(iter_sse(lines)) == [("message", "1\n[DONE]"), ("message", "2"), ("message", "[DONE]")]

@@ -909,3 +909,12 @@ def test_a_slip_is_told_where_it_belongs(call, words, server):
 def test_an_unfinished_batch_has_no_results_yet(server):
     with pytest.raises(ValueError, match="created"):
         client(server(reply(body=BATCH))).batches.results("b-1")
+
+
+def test_what_stands_in_a_query_string_is_not_logged(server, caplog):
+    caplog.set_level("DEBUG", "gigachat_lite")
+    running = server(reply(body={"object": "list", "data": []}))
+    giga = new_client(base_url=running.url + "/api/v1", access_token="t")
+    list(giga.threads.list(limit=7, before=1234567).threads or [])
+    assert "before=1234567" in running.requests[-1].path
+    assert "1234567" not in caplog.text and "/threads" in caplog.text

@@ -626,6 +626,15 @@ def test_a_token_is_kept_until_its_window_and_renewed_in_it():
     assert seen == ["a", "a", "b", "b", "c", "d"]
 
 
+def test_a_token_is_not_used_in_the_moment_of_its_end():
+    cache, _, clock = make_cache("a", trouble(), "b")
+    clock.base = lambda: 0.0
+    cache.get()
+    clock.shift = 100.0  # its very deadline: an early renewal that fails would leave it in use
+    with pytest.raises(ServerError):
+        cache.get()
+
+
 def test_a_token_that_was_renewed_a_moment_ago_is_not_renewed_again():
     cache, fetch, clock = make_cache("a", "b")
     cache.get()

@@ -141,7 +141,7 @@ def child_environ(emulator: Emulator, environ: Mapping[str, str]) -> dict[str, s
         # A lone * means all hosts, but nothing in a list.
         kept[name] = "*" if hosts.strip() == "*" else ",".join(filter(None, dict.fromkeys([hosts, *LOOPBACK, host])))
     own = {"GIGACHAT_MODEL": model, "GIGACHAT_SCOPE": emulator.scope}
-    own["GIGACHAT_TOKEN_CACHE"] = "0"  # no token of an emulator outlives it
+    own["GIGACHAT_TOKEN_CACHE"] = "0"  # noqa: S105 # a switch: no token of an emulator outlives it
     return {**kept, **own, **emulator.environ}
 
 
@@ -152,7 +152,7 @@ def run(command: Sequence[str], environ: Mapping[str, str]) -> int:
     with signals(caught + CHILD) as numbers:
         try:
             # Whatever else is open is handed on too, as `env` or `timeout` would: a shell's <(...) is such a file.
-            child = subprocess.Popen(command, env=environ, close_fds=False)
+            child = subprocess.Popen(command, env=environ, close_fds=False)  # noqa: S603 # it is the user's
         except OSError as exc:
             say(f"Cannot run {command[0]}: {exc.strerror}.")
             return 127 if isinstance(exc, FileNotFoundError) else 126

@@ -24,7 +24,7 @@ class AccessToken(_Masked):
     """A token; ``expires_at`` is Unix time in milliseconds. Its repr masks the token, json.dumps does not."""
 
     __slots__ = ()
-    _secret = "access_token"
+    _secret = "access_token"  # noqa: S105 # the name of the field
     access_token: str
     expires_at: int | None
 
@@ -33,6 +33,6 @@ class Token(_Masked):
     """A token as it is given for a user and a password; ``exp`` is Unix time in seconds or milliseconds."""
 
     __slots__ = ()
-    _secret = "tok"
+    _secret = "tok"  # noqa: S105 # the name of the field
     tok: str
     exp: int | None
