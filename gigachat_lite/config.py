@@ -503,7 +503,7 @@ def _bool(value: Any) -> bool:
 def _number(value: Any) -> float:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # whole numbers know no end
         raise ValueError("a number is needed") from None
     if isinstance(value, bool) or math.isnan(number) or number < 0:
         raise ValueError("a number that is not negative is needed")
@@ -533,7 +533,7 @@ def _items(value: Any) -> list[Any]:
     if isinstance(value, str):
         try:
             value = json.loads(value) if value.strip().startswith("[") else value.split(",")
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ValueError("a list such as 429,503 or [429, 503] is needed") from None
     elif isinstance(value, (int, float)):
         value = [value]
