@@ -142,7 +142,8 @@ def parse_retry_after(text: str | None, now: float) -> float | None:
     if not text:
         return None
     if re.fullmatch(r"\s*\d+(\.\d+)?\s*", text, re.ASCII):
-        return float(text)
+        wish = float(text)
+        return wish if math.isfinite(wish) else None
     date = parse_date(text, math.nan)
     return None if math.isnan(date) else max(date - now, 0.0)
 
