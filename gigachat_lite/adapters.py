@@ -188,11 +188,25 @@ class PacedConnection:
         super().send(data)  # type: ignore[misc]
 
 
+class OldPool:
+    """A mixin for the pools of urllib3 1.26, which leave their connections to complain when they are forgotten."""
+
+    pool: Any
+
+    def __del__(self) -> None:
+        idle = getattr(self.pool, "queue", None)  # without the queue's lock, as a finalizer must
+        while idle:
+            connection = idle.pop()
+            if connection is not None:
+                connection.close()
+
+
 @functools.lru_cache(maxsize=None)
 def paced(pool: Any) -> Any:
     """Derive a pool whose connections keep notes from one of urllib3's (or PySocks') own."""
     connection = type("Paced" + pool.ConnectionCls.__name__, (PacedConnection, pool.ConnectionCls), {})
-    return type("Paced" + pool.__name__, (pool,), {"ConnectionCls": connection})
+    bases = (OldPool, pool) if OLD_URLLIB3 else (pool,)
+    return type("Paced" + pool.__name__, bases, {"ConnectionCls": connection})
 
 
 class TLSAdapter(HTTPAdapter):

@@ -148,6 +148,7 @@ def load_config(
     path = _env_path(env_file)
     if path:
         layers.append(_layer("%s in " + path.replace("%", "%%"), _read_env_file(path), path))
+    environ = None  # a crash report shows the locals of frames
     _choose_way(layers)
     _make_way_for_context(layers)
     config = dict(DEFAULTS)
@@ -161,7 +162,8 @@ def load_config(
 
 
 def _veiled(key: str, value: Any) -> Any:
-    return Secret(value) if (key in SECRETS or key not in DEFAULTS) and isinstance(value, str) else value
+    secret = key in SECRETS or key not in DEFAULTS or "@" in str(value)  # an address with a password
+    return Secret(value) if secret and isinstance(value, str) else value
 
 
 def coerce(key: str, value: Any, where: str) -> Any:

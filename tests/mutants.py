@@ -144,7 +144,7 @@ MUTANTS = [
         "a broken answer passes for a lost connection", "faults.py", "    if note.heard:", "    if False:", "faults"
     ),
     Mutant("a TLS failure is tried again", "faults.py", 'return "tls"', 'return "refused"', "tls errors"),
-    Mutant("a deadline passes for a timeout", "faults.py", 'return "deadline"', 'return "read timeout"', "faults"),
+    Mutant("a deadline passes for a timeout", "faults.py", 'return "deadline"', 'return "read timeout"', "errors"),
     Mutant("a 401 is final at once", "client.py", "if reply.fault == 401 and token", "if False and token", "faults"),
     Mutant(
         "a body that was read is sent again",

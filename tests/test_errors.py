@@ -695,6 +695,7 @@ def test_partial_text_hangs_on_whatever_ends_a_stream_early(api):
 
 def test_a_deadline_and_a_timeout_are_told_apart(server):
     running = server(never())
-    for limits, said in (({"deadline": 0.1}, "the deadline of this call ran out"), ({"timeout": 0.1}, "nothing came for")):
-        with pytest.raises(RequestTimeout, match=said):
-            new_client(base_url=running.url + "/api/v1", access_token="t", max_retries=0).get_models(**limits)
+    said = {"deadline": "the deadline of this call ran out", "timeout": "nothing came for"}
+    for name in said:
+        with pytest.raises(RequestTimeout, match=said[name]):
+            new_client(base_url=running.url + "/api/v1", access_token="t", max_retries=0).get_models(**{name: 0.1})

@@ -2,6 +2,7 @@
 
 The servers are in the test's process, and throw away what they are sent.
 """
+
 from __future__ import annotations
 
 import json
@@ -69,19 +70,20 @@ def url():
             listener.bind(("127.0.0.1", 0))
             listener.listen(128)
         threading.Thread(target=accept, daemon=True).start()
-        yield "http://127.0.0.1:{}/api/v1".format(listener.getsockname()[1])
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/api/v1"
         listener.shutdown(socket.SHUT_RDWR)
 
 
 SCRIPT = """if True:
-    import gc, os, resource, sys, threading, time
+    import gc, os, re, sys, threading, time
     from gigachat_lite import GigaChat
 
     def client():
         return GigaChat(base_url=sys.argv[1], access_token="t", env_file=False, trust_env=False, max_connections=1)
 
     def peak():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        with open("/proc/self/status") as status:
+            return int(re.search(r"VmHWM:\\s+(\\d+)", status.read()).group(1)) * 1024
 
     def handles():
         return len(os.listdir("/proc/self/fd")), threading.active_count()
@@ -93,32 +95,47 @@ SCRIPT = """if True:
     before, began, first = peak(), time.time(), handles()
 """
 WORK = {
-    "a stream of 100,000 events": ("""
+    "a stream of 100,000 events": (
+        """
     count = 0
     with client() as giga, giga.stream("?") as stream:
         for chunk in stream:
             count += 1
     assert count == 100_000 and len(stream.text) == 300_000, count
-""", 24),
-    "a download of 500 MB": ("""
+""",
+        24,
+    ),
+    "a download of 500 MB": (
+        """
     with client() as giga:
         assert giga.download_file("f", "file") == os.path.getsize("file") == 500 << 20
-""", 8),
-    "an upload of 500 MB": ("""
+""",
+        8,
+    ),
+    "an upload of 500 MB": (
+        """
     with client() as giga, open("big", "rb") as file:
         assert giga.upload_file(file).bytes > 500 << 20
-""", 8),
-    "a thousand clients, closed": ("""
+""",
+        8,
+    ),
+    "a thousand clients, closed": (
+        """
     for _ in range(1000):
         with client() as giga:
             giga.get_models()
-""", 8),
-    "a thousand clients, forgotten": ("""
+""",
+        8,
+    ),
+    "a thousand clients, forgotten": (
+        """
     for _ in range(1000):
         giga = client()
         giga.get_models()
         del giga
-""", 8),
+""",
+        8,
+    ),
 }
 END = """
     gc.collect()

@@ -1,4 +1,5 @@
 """Break the package on purpose, in each of the places that MUTANTS names, and see that a test fails."""
+
 from __future__ import annotations
 
 import os
