@@ -161,9 +161,8 @@ def load_config(
     return config
 
 
-def _veiled(key: str, value: Any) -> Any:
-    secret = key in SECRETS or key not in DEFAULTS or "@" in str(value)  # an address with a password
-    return Secret(value) if secret and isinstance(value, str) else value
+def _veiled(key: str, value: Any) -> Any:  # before an "@" may stand a password
+    return Secret(value) if isinstance(value, str) and (key in SECRETS or key not in DEFAULTS or "@" in value) else value
 
 
 def coerce(key: str, value: Any, where: str) -> Any:

@@ -142,8 +142,7 @@ def parse_retry_after(text: str | None, now: float) -> float | None:
     if not text:
         return None
     if re.fullmatch(r"\s*\d+(\.\d+)?\s*", text, re.ASCII):
-        wish = float(text)
-        return wish if math.isfinite(wish) else None
+        return float(text)
     date = parse_date(text, math.nan)
     return None if math.isnan(date) else max(date - now, 0.0)
 

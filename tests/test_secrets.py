@@ -78,7 +78,7 @@ def seen_of(error):
 
 
 def read(stream):
-    return [chunk for chunk in stream]
+    return list(stream)
 
 
 CALLS = {
@@ -153,36 +153,34 @@ def test_no_answer_brings_a_secret_to_light(way, fate, api, log, tmp_path, capfd
     assert not leaks(shown)
 
 
+@pytest.fixture
+def nobody():
+    """Give a port that refuses connections."""
+    with refused() as port:
+        yield port
+
+
 @pytest.mark.parametrize("fate", ["refused", 400, 401, 500, "garbage", "empty", "list", "lost", "html"])
 @pytest.mark.parametrize("way", ["key", "halves", "password"])
-def test_no_trouble_with_a_token_brings_a_secret_to_light(way, fate, api, log):
+def test_no_trouble_with_a_token_brings_a_secret_to_light(way, fate, api, nobody, log):
     bodies = {"garbage": b"{", "empty": b"", "list": [], "html": "<html>"}
-    oauth = (
-        drop("rst")
-        if fate == "lost"
-        else reply(fate, {"code": 6, "message": "no"})
-        if isinstance(fate, int)
-        else reply(body=bodies.get(fate, b""))
-    )
-    running = api(reply(body=CHAT_BODY), oauth=oauth)
-    base = refused() + "/api/v1" if fate == "refused" else running.base_url
-    auth = base + "/oauth" if fate == "refused" else running.auth_url
-    giga = new_client(base_url=base, auth_url=auth, max_retries=0, **WAYS[way])
+    oauth = reply(fate, {"code": 6, "message": "no"}) if isinstance(fate, int) else reply(body=bodies.get(fate, b""))
+    running = api(reply(body=CHAT_BODY), oauth=drop("rst") if fate == "lost" else oauth)
+    port = nobody if fate == "refused" else running.port
+    base = f"http://127.0.0.1:{port}/api"
+    giga = new_client(base_url=base + "/v1", auth_url=base + "/v2/oauth", max_retries=0, **WAYS[way])
     shown = attempt(lambda: giga.chat("?")) + attempt(giga.get_token) + log()
     assert not leaks(shown) and "Error" in shown
 
 
 @pytest.mark.parametrize("trouble", ["407", "refused", "tls", "good"])
-def test_no_proxy_and_no_certificate_brings_a_secret_to_light(trouble, server, proxy, certs, log):
+def test_no_proxy_and_no_certificate_brings_a_secret_to_light(trouble, server, proxy, nobody, certs, log):
     running = server(reply(body=CHAT_BODY), context=certs.context())
     way = proxy(running.port, credentials="us:other" if trouble == "407" else "us:" + PROXY_PASSWORD)
-    address = way.url.replace("http://", f"http://us:{PROXY_PASSWORD}@")
-    if trouble == "refused":
-        address = refused().replace("http://", f"http://us:{PROXY_PASSWORD}@")
+    port = nobody if trouble == "refused" else way.port
     trusted = {} if trouble == "tls" else {"ca_bundle_file": str(certs.ca_pem)}
-    giga = new_client(
-        base_url=running.at("localhost") + "/api/v1", access_token=GIVEN, proxy=address, max_retries=0, **trusted
-    )
+    given = {"access_token": GIVEN, "proxy": f"http://us:{PROXY_PASSWORD}@127.0.0.1:{port}", **trusted}
+    giga = new_client(base_url=running.at("localhost") + "/api/v1", max_retries=0, **given)
     shown = attempt(lambda: giga.chat("?")) + " ".join(deep(vars(giga))) + log()
     assert not leaks(shown) and ("Error" in shown) == (trouble != "good")
 
