@@ -14,7 +14,7 @@ import ssl
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, NamedTuple
 from urllib.parse import urlsplit
 
-from .exceptions import ConfigurationError
+from .exceptions import ConfigurationError, printable
 from .trust import is_gigachat
 
 __all__ = ["DEFAULTS", "load_config", "redact"]
@@ -161,8 +161,8 @@ def load_config(
     return config
 
 
-def _veiled(key: str, value: Any) -> Any:  # before an "@" may stand a password
-    return Secret(value) if isinstance(value, str) and (key in SECRETS or key not in DEFAULTS or "@" in value) else value
+def _veiled(key: str, it: Any) -> Any:  # before an "@" may stand a password
+    return Secret(it) if isinstance(it, str) and (key in SECRETS or key not in DEFAULTS or "@" in it) else it
 
 
 def coerce(key: str, value: Any, where: str) -> Any:
@@ -170,8 +170,8 @@ def coerce(key: str, value: Any, where: str) -> Any:
     try:
         return COERCE[key](value)
     except (TypeError, ValueError) as exc:
-        what = str(exc)
-    raise ConfigurationError(f"{where}: {what}")  # here, so that no frame that held a refused secret goes along
+        what = printable(f"{where}: {exc}")  # a path may hold anything
+    raise ConfigurationError(what)  # here, so that no frame that held a refused secret goes along
 
 
 def redact(config: Mapping[str, Any]) -> dict[str, Any]:

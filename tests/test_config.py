@@ -816,3 +816,9 @@ def test_nothing_is_read_at_import(tmp_path):
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=str(tmp_path), env=environ,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=20)
     assert done.stdout.strip() == b"ok"
+
+
+def test_a_path_that_holds_anything_is_named_in_one_printable_line():
+    with pytest.raises(ConfigurationError) as caught:
+        load(ca_bundle_file="/absent/a\n\x1b[31mb.pem")
+    assert str(caught.value).isprintable() and "/absent/a" in str(caught.value)
