@@ -43,15 +43,18 @@ st = pytest.importorskip("hypothesis.strategies")
 
 ALL = int(os.environ.get("PROPERTY_INPUTS", "1000000"))  # inputs of the long form, all rules together
 BATCH = 5000  # inputs of one seed: hypothesis remembers all of them
+PART = 25_000  # inputs of one test, each of which has a time limit
 # conftest.py freezes what is there, so hypothesis does not find its own reference and fears for it.
 pytestmark = pytest.mark.filterwarnings("ignore:It looks like `register_random` was passed an object")
 
 
 def tried(often, share):
-    """Try a rule on so many inputs in every run, and on its share (in hundredths) of all in the long form."""
-    counts = [pytest.param((often, False), id="often")]
-    counts.append(pytest.param((max(ALL * share // 100, 1), True), marks=pytest.mark.long, id="million"))
-    return pytest.mark.parametrize("hold", counts, indirect=True)
+    """Try a rule on so many inputs in every run, and on its share (in hundredths) of all in the long form, in parts."""
+    rows = [pytest.param((often, False), id="often")]
+    for begin in range(0, max(ALL * share // 100, 1), PART):
+        count = min(PART, max(ALL * share // 100, 1) - begin)
+        rows.append(pytest.param((count, True), marks=pytest.mark.long, id=f"from {begin}"))
+    return pytest.mark.parametrize("hold", rows, indirect=True)
 
 
 @pytest.fixture(scope="module")
