@@ -432,7 +432,7 @@ def change(choices, ours, plain):
     key, value, what = choices.of(KEYS), choices.json(2), choices.number() % 12
     if what == 0:
         ours[key], plain[key] = value, copy.deepcopy(value)
-    elif what == 1 and key.isidentifier() and not key.endswith("_") and key != "x_headers":
+    elif what == 1 and isinstance(ours, Obj) and key.isidentifier() and not key.endswith("_") and key != "x_headers":
         setattr(ours, key, value)
         plain[key] = copy.deepcopy(value)
     elif what == 2:
