@@ -19,6 +19,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from requests.utils import select_proxy
 
+from .config import Secret
 from .trust import NamedContext, Trust
 
 PIECE = 65536
@@ -241,7 +242,14 @@ class TLSAdapter(HTTPAdapter):
         manager = super().proxy_manager_for(proxy, **kwargs)
         if not known:
             self._pace(manager)
+            if getattr(manager, "proxy", None) is not None:  # SOCKS has none, and its password elsewhere
+                # The password has gone into the headers; urllib3's errors lead to whatever is held here.
+                manager.proxy = manager.connection_pool_kw["_proxy"] = manager.proxy._replace(auth=None)
         return manager
+
+    def proxy_headers(self, proxy: str) -> dict[str, str]:
+        """Make the headers for a proxy, with a password that shows itself in no repr."""
+        return {name: Secret(value) for name, value in super().proxy_headers(proxy).items()}
 
     @staticmethod
     def _pace(manager: Any) -> None:

@@ -149,12 +149,11 @@ class TokenCache:
             return token
 
     def _store(self, until: float | None) -> Token:
-        assert self._fetch is not None  # noqa: S101 # get() has seen to it; this tells mypy
         keeper = self._keeper()
         try:
             token = None if keeper is None or self._refused else keeper.load(self._token)
             if token is None:
-                token = self._fetch(until)
+                token = (self._fetch or refuse_to_fetch)(until)
                 if keeper is not None:
                     keeper.save(token)
         except GigaChatException as exc:

@@ -20,8 +20,9 @@ import queue
 import random
 import threading
 import time
+import traceback
 import zlib
-from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, NamedTuple, Sequence, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, NamedTuple, Sequence, TypeVar, cast, overload
 from urllib.parse import urlsplit
 from weakref import WeakSet
 
@@ -33,7 +34,7 @@ from . import models
 from .adapters import TLSAdapter, Try, local
 from .aio import AsyncNames, stream_twin, twin
 from .auth import Token, TokenCache, fetch_by_key, fetch_by_password, new_token, refuse_to_fetch, token_file
-from .config import DEFAULTS, Secret, check_proxy, coerce, did_you_mean, host_of, is_loopback, load_config, redact
+from .config import DEFAULTS, Secret, check_proxy, coerce, did_you_mean, host_of, is_loopback, load_config, redact, veil
 from .context import chat_url, chat_url_cvar, check_headers, context_headers
 from .decode import (
     HIDDEN_LIMIT,
@@ -374,6 +375,9 @@ class Transport:
         except Exception as exc:
             fault = fault_of(exc, note)
             return Reply(url, note, requests.Response(), error=self.translate(exc, url, note), fault=fault)
+        except BaseException as exc:  # Ctrl-C, say
+            traceback.clear_frames(exc.__traceback__)  # the headers are in them
+            raise
         finally:
             local.note = None
         try:
@@ -405,8 +409,7 @@ def origin_of(url: str) -> str:
 
 def judge(reply: Reply, stream: bool, raw: bool = False) -> Reply:
     """Read an answer, unless it is the stream or the file that was asked for, and tell whether it is an error."""
-    response, body = reply.response, reply.body
-    assert body is not None  # noqa: S101 # an answer has one; this tells mypy
+    response, body = reply.response, cast(Body, reply.body)
     status = response.status_code
     if status < 200:
         response.close()  # what follows on this connection belongs to nobody
@@ -537,10 +540,9 @@ class GigaChat(AsyncNames):
 
     def __init__(self, **settings: Unpack[Settings]) -> None:
         self.config: dict[str, Any] = {}
-        try:
-            self.config = load_config(**settings)
-        finally:
-            settings.clear()  # type: ignore[attr-defined] # a crash report shows the locals of frames
+        taken: Any = settings
+        # Nothing is left of them here, for a crash report shows what the locals of frames hold.
+        self.config = load_config(**{name: taken.pop(name) for name in [*taken]})
         self._start(None, {})
 
     def _start(self, token: Token | None, trusts: Mapping[str, Trust]) -> None:
@@ -604,11 +606,11 @@ class GigaChat(AsyncNames):
     def _post(self, url: str, until: float | None, body: bytes, headers: Mapping[str, str], each: Any = None) -> Token:
         reply = self._transport.send(Call("POST", url, body, headers=headers, each=each, until=until, content=None))
         token = self._token_of(reply)
-        response = reply.response
+        status, headers, ids = reply.response.status_code, reply.response.headers, x_headers(reply.response)
         del reply  # it holds the body, and a crash report shows the locals of frames
         if token is None:
-            raise response_error(url, response.status_code, b"", response.headers, "the answer holds no access token")
-        return token._replace(x_headers=x_headers(response))
+            raise response_error(url, status, b"", headers, "the answer holds no access token")
+        return token._replace(x_headers=ids)
 
     def _token_of(self, reply: Reply) -> Token | None:
         date, buffer = reply.response.headers.get("Date"), self.config["token_expiry_buffer_ms"] / 1000
@@ -821,11 +823,11 @@ class GigaChat(AsyncNames):
                 place = "thread_options" if "/threads" in call.path else "a dict: {'messages': [...], %r: ...}" % name
                 near = f"; a field of the request goes into {place}"
             raise TypeError(f"no such option: {name!r}{near}")
-        if not isinstance(options.get("headers") or {}, Mapping):
-            raise TypeError(f"headers: a dict is needed, not {type(options['headers']).__name__}")
-        headers = check_headers([*context_headers().items(), *(options.get("headers") or {}).items()])
-        if "Authorization" in headers:
-            headers["Authorization"] = Secret(headers["Authorization"])
+        given = options.get("headers") or {}
+        if not isinstance(given, Mapping):
+            raise TypeError(f"headers: a dict is needed, not {type(given).__name__}")
+        options["headers"] = given = veil(given)  # in place: the frames above hold the same options
+        headers = veil(check_headers([*context_headers().items(), *given.items()]))
         timeout = options.get("timeout")
         call = call._replace(
             headers=headers,

@@ -14,6 +14,8 @@ import ssl
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, NamedTuple
 from urllib.parse import urlsplit
 
+from urllib3.util import parse_url
+
 from .exceptions import ConfigurationError, printable
 from .trust import is_gigachat
 
@@ -136,19 +138,18 @@ def load_config(
     ``environ`` replaces ``os.environ``, which is never changed. Raises ConfigurationError, naming the setting and its
     source, for what cannot work.
     """
-    given = {key: _veiled(key, value) for key, value in given.items()}
+    given, environ = veil(given), veil(os.environ if environ is None else environ)
     given.pop("verbose", None)  # of the official library's older versions, where it did nothing either
     for key in given:
         if key not in DEFAULTS:
             raise TypeError(f"no such setting: {key!r}{did_you_mean(key, DEFAULTS)}")
     layers = [
         Layer("argument %s", {key: value for key, value in given.items() if value is not None and value != ""}),
-        _layer("environment variable %s", os.environ if environ is None else environ, "the environment"),
+        _layer("environment variable %s", environ, "the environment"),
     ]
     path = _env_path(env_file)
     if path:
         layers.append(_layer("%s in " + path.replace("%", "%%"), _read_env_file(path), path))
-    environ = None  # a crash report shows the locals of frames
     _choose_way(layers)
     _make_way_for_context(layers)
     config = dict(DEFAULTS)
@@ -161,8 +162,9 @@ def load_config(
     return config
 
 
-def _veiled(key: str, it: Any) -> Any:  # before an "@" may stand a password
-    return Secret(it) if isinstance(it, str) and (key in SECRETS or key not in DEFAULTS or "@" in it) else it
+def veil(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep what was given from showing itself; a secret may have slipped into any setting or header."""
+    return {key: Secret(value) if isinstance(value, str) else value for key, value in values.items()}
 
 
 def coerce(key: str, value: Any, where: str) -> Any:
@@ -217,7 +219,7 @@ def _layer(origin: str, environ: Mapping[str, str], where: str) -> Layer:
             logger.warning("%s in %s is not a setting of gigachat_lite%s", name, where, near)
             continue
         if setting == key or setting not in found:  # the setting's own name is stronger than an alias
-            found[setting], names[setting] = _veiled(setting, value), name
+            found[setting], names[setting] = value, name
     return Layer(origin, found, names)
 
 
@@ -263,15 +265,14 @@ def _read_env_file(path: str) -> dict[str, str]:
 
     try:
         with open(path, "rb") as file:
-            content = file.read()
+            text = decode_text(file.read())
     except OSError as exc:
         raise ConfigurationError(f"{path} cannot be read: {exc.strerror}") from exc
-    text = decode_text(content)
     if text is None:
         raise ConfigurationError(f"{path} is neither utf-8, utf-16 nor cp1251")
     logger.debug("settings are read from %s", path)
     values = dotenv_values(stream=io.StringIO(text), interpolate=False)
-    return {name: value for name, value in values.items() if value is not None}
+    return veil({name: value for name, value in values.items() if value is not None})
 
 
 def _choose_way(layers: list[Layer]) -> None:
@@ -362,21 +363,19 @@ def is_loopback(host: str) -> bool:
 
 def check_proxy(proxy: str, origin: str) -> Secret:
     """Refuse a proxy that requests cannot use, before it raises something less clear; give it back with its scheme."""
-    proxy = Secret(proxy if "://" in proxy else "http://" + proxy)
-    scheme = proxy.partition("://")[0].lower()
+    checked: Secret = coerce("proxy", proxy, origin)
+    scheme = checked.partition("://")[0].lower()
     if scheme == "http":
-        return proxy
+        return checked
     if scheme not in ("socks4", "socks4a", "socks5", "socks5h"):
-        raise ConfigurationError(
-            f"{origin}: a proxy of scheme {scheme!r} is not supported; use http:// or socks5h://"
-        )
+        raise ConfigurationError(f"{origin}: a proxy of scheme {scheme!r} is not supported; use http:// or socks5h://")
     try:
         import socks  # type: ignore[import-untyped] # noqa: F401
     except ImportError:
         raise ConfigurationError(
             f"{origin}: a SOCKS proxy needs PySocks (pip install pysocks), or use an http:// proxy"
         ) from None
-    return proxy
+    return checked
 
 
 def _text(value: Any) -> str:
@@ -416,14 +415,12 @@ def _is_key(value: str) -> bool:
 
 
 def _key(value: Any) -> Secret:
-    key = _without_scheme(value)
+    key = Secret(_without_scheme(value))
     advice = "give the authorization key of the cabinet, base64 of client_id:client_secret"
     if not key.isascii():
         raise ValueError("this is a placeholder, not a key: " + advice)
     if UUID.fullmatch(key):
-        raise ValueError(
-            "this is a client id or a client secret, not a key: give client_id and client_secret, or " + advice
-        )
+        raise ValueError("this is a client id or secret, not a key: give client_id and client_secret, or " + advice)
     if re.fullmatch(f"{UUID.pattern}:.+", key, re.IGNORECASE):
         raise ValueError("this is client_id:client_secret as it stands: give client_id and client_secret, or " + advice)
     if key.startswith("eyJ") or key.count(".") >= 2:
@@ -432,7 +429,7 @@ def _key(value: Any) -> Secret:
         raise ValueError("there is white space inside the key: " + advice)
     if not _is_key(key):
         logger.warning("credentials does not decode as base64 of client_id:client_secret; the service may refuse it")
-    return Secret(key)
+    return key
 
 
 def _token(value: Any) -> Secret:
@@ -479,10 +476,11 @@ def _auth_url(value: Any) -> str:
 
 
 def _proxy(value: Any) -> Secret:
+    """Take what urllib3 can take apart, for its own error would show the password."""
     text = _text(value)
     try:
         parts = urlsplit(text if "://" in text else "http://" + text)
-        usable = bool(parts.hostname) and (parts.port or 1) > 0
+        usable = bool(parts.hostname and parse_url(parts.geturl()).host) and (parts.port or 1) > 0
     except ValueError:
         usable = False
     if not usable:
@@ -558,6 +556,8 @@ def _codes(value: Any) -> tuple[int, ...]:
 
 def _file(value: Any) -> str:
     path = os.path.expanduser(os.fspath(value) if isinstance(value, os.PathLike) else _text(value))
+    if "-----BEGIN" in path:  # perhaps a private key
+        raise ValueError("this is the text of a file: give the path of one")
     if not os.path.exists(path):
         raise ValueError(f"there is no file {path}")
     return path

@@ -98,7 +98,8 @@ def check_headers(headers: Iterable[tuple[str, Any]]) -> dict[str, str]:
     checked: dict[str, tuple[str, str]] = {}
     for name, value in headers:
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise ValueError(f"{name!r} is no name of a header")
+            shown = re.sub("(?s):.+", ":", name) if isinstance(name, str) else name  # a value may follow
+            raise ValueError(f"{shown!r} is no name of a header")
         if not isinstance(value, str) or not _VALUE.fullmatch(value):
             raise ValueError(f"the value of header {name} is no string of ASCII or Latin-1 letters")
         if name.lower() in NOT_YOURS:

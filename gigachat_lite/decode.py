@@ -350,12 +350,11 @@ class EventStream:
     _usage: type[Obj]
 
     def __init__(self, reply: Reply, translate: Callable[[Exception, str, Try], GigaChatException]) -> None:
-        assert reply.body is not None  # noqa: S101 # an answer has one; this tells mypy
         self.x_headers = x_headers(reply.response)
         self._reply = reply
-        self._body = reply.body
+        self._body = cast(Body, reply.body)
         self._translate = translate
-        self._events = iter_sse(iter_lines(iter(reply.body.read, b"")))
+        self._events = iter_sse(iter_lines(iter(self._body.read, b"")))
         self._assembly = self._assembling()
         self._reader: int | None = None
         self._holder = threading.get_ident()
@@ -443,8 +442,7 @@ class EventStream:
 
         It is called with b"" at the end. What it raises ends the stream as a fault of the network would.
         """
-        assert self._reply.body is not None  # noqa: S101 # an answer has one; this tells mypy
-        self._reply.body.tap = write
+        self._body.tap = write
 
     def close(self) -> None:
         """End the stream and free its place; a reader in another thread gets its error at once."""

@@ -15,9 +15,10 @@ import queue
 import time
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Any, Callable, Deque
+from typing import TYPE_CHECKING, Any, Callable, Deque, Mapping
 
 from .adapters import Try, local
+from .config import veil
 from .exceptions import RequestTimeout, StreamError
 
 if TYPE_CHECKING:
@@ -173,6 +174,8 @@ class Job:
     """One call. Its loop calls ``until()`` and ``result()``, its worker ``run()``, and any thread ``end()``."""
 
     def __init__(self, method: Callable[..., Any], args: Any, kwargs: dict[str, Any], counted: bool) -> None:
+        if isinstance(kwargs.get("headers"), Mapping):
+            kwargs["headers"] = veil(kwargs["headers"])  # in place: the coroutine's frame holds the same ones
         self._method, self._args, self._kwargs, self._counted = method, args, kwargs, counted
         self._context = contextvars.copy_context()
         self._process = os.getpid()

@@ -625,7 +625,8 @@ def test_a_user_and_password_inside_an_address_are_refused(key, user):
 @pytest.mark.parametrize("key", ["base_url", "auth_url"])
 @pytest.mark.parametrize("host, refused", [
     ("host.example", True), ("10.0.0.5", True), ("127.0.0.1.example", True), ("localhost.example", True),
-    ("0.0.0.0", True), ("[fe80::1]", True), ("127.0.0.1", False), ("127.8.8.8", False), ("localhost", False),
+    ("0.0.0.0", True),  # noqa: S104 -- a host that is asked, not one to listen on
+    ("[fe80::1]", True), ("127.0.0.1", False), ("127.8.8.8", False), ("localhost", False),
     ("LOCALHOST", False), ("[::1]", False),
 ])
 def test_clear_text_http_goes_to_this_machine_alone(key, host, refused):

@@ -1,239 +1,410 @@
-"""Plant a marker in every secret, and look for it wherever it could show: logs, errors, frames, reprs, output, disk.
+"""Secrets: a marker in each, and a look for it wherever a call may leave one.
 
-What a process must hold to do its work is not looked for: `client.config`, the prepared request while it is under way.
+Whatever happens to a call, its markers are looked for in log records, in errors and all that hangs on them, in the
+frames that a crash reporter serialises, in reprs, in the output of the command line, in `ps` and on disk.
+SITUATIONS says what happens; UNAVOIDABLE lists where a secret can be seen all the same, with the reason.
 """
-
 from __future__ import annotations
 
+import asyncio
 import base64
+import contextlib
+import io
+import json
 import logging
 import os
+import pathlib
+import pickle
+import signal
+import socket
+import subprocess
 import sys
-import traceback
+import tempfile
+import threading
+import urllib.parse
+from typing import Any, Callable, NamedTuple
 
 import pytest
 
-from clients import new_client
+from certs import PASSWORD
+from clients import crossed, finish, new_client, start
 from gigachat_lite import ConfigurationError, GigaChat, GigaChatException, redact
 from gigachat_lite import __main__ as cli
-from servers import CHAT_BODY, STREAM_BODY, drop, never, oauth_reply, raw, refused, reply, sse
-
-CLIENT, SECRET, TOKEN, PASSWORD = "11111111-2222-4333-8444-555555555555", "cl13ntMARK", "t0k3nMARKt0k3n", "passw0rdMARK"
-PROXY_PASSWORD, KEY_PASSWORD, GIVEN = "pr0xyMARK", "k3yMARK", "g1v3nMARKg1v3n"
-
-
-def basic(user, password):
-    return base64.b64encode(f"{user}:{password}".encode()).decode()
+from gigachat_lite.config import SECRETS
+from markers import MARKERS, PACKAGE, WAYS, Log, Places, frames_of, leaks, process_tree, secret
+from servers import CHAT_BODY, STREAM_BODY, drop, never, oauth_reply, raw, refused, reply, sse, until
+from test_faults import CALLS
 
 
-KEY = basic(CLIENT, SECRET)
-MARKS = [KEY, SECRET, TOKEN, PASSWORD, PROXY_PASSWORD, KEY_PASSWORD, GIVEN, basic("maria", PASSWORD)]
-MARKS += [basic("us", PROXY_PASSWORD), KEY[8:28]]
-WAYS = {
-    "key": {"credentials": KEY},
-    "halves": {"client_id": CLIENT, "client_secret": SECRET},
-    "password": {"user": "maria", "password": PASSWORD},
-    "token": {"access_token": GIVEN},
-    "token and key": {"access_token": GIVEN, "credentials": KEY},
-}
-
-
-def leaks(text):
-    return [mark for mark in MARKS if mark in text]
-
-
-def deep(value, depth=3):
-    """Show a value as a crash reporter does: its repr, and that of what it holds."""
-    yield repr(value)
-    if depth:
-        held = (
-            list(value.values()) if isinstance(value, dict) else value if isinstance(value, (list, tuple, set)) else []
-        )
-        for item in list(held)[:50]:
-            yield from deep(item, depth - 1)
-
-
-def chain(error):
-    """List an error, its causes and its contexts."""
-    seen = []
-    while error is not None and error not in seen:
-        seen.append(error)
-        error = error.__cause__ or error.__context__
-    return seen
-
-
-def seen_of(error):
-    """Gather all that a log, a debugger or a crash reporter sees of an error, frames of other packages included."""
-    shown = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    for each in chain(error):
-        shown += f"{each!s} {each!r} {each.args!r}" + " ".join(deep(vars(each)))
-        for name in ("request", "response"):
-            assert getattr(each, name, None) is None, f"{each!r} has a {name}"
-        for frame, _ in traceback.walk_tb(each.__traceback__):
-            if "/tests/" not in frame.f_code.co_filename:
-                for name, value in frame.f_locals.items():
-                    found = leaks(" ".join(deep(value)))
-                    assert not found, f"{name} of {frame.f_code.co_filename}:{frame.f_code.co_name} shows {found}"
-    return shown
-
-
-def read(stream):
-    return list(stream)
-
-
-CALLS = {
-    "chat": lambda giga: giga.chat("?"),
-    "stream": lambda giga: read(giga.stream("?")),
-    "v2 stream": lambda giga: read(giga.chat.stream("?")),
-    "models": lambda giga: giga.get_models(),
-    "upload": lambda giga: giga.upload_file(("a.txt", b"x")),
-    "token": lambda giga: giga.get_token(),
-    "embeddings": lambda giga: giga.embeddings("?"),
-}
-FATES = {
-    "good": reply(body=CHAT_BODY),
-    "stream": sse(STREAM_BODY),
-    "cut stream": sse([STREAM_BODY[:40]]),
-    "error in a stream": sse([b'data: {"status": 500, "message": "x"}\n\n']),
-    **{
-        str(status): reply(status, {"status": status, "message": "no"})
-        for status in (400, 401, 403, 404, 422, 429, 500)
-    },
-    "redirect": reply(302, headers={"Location": "http://127.0.0.1/"}),
-    "html": reply(body="<html>", headers={"Content-Type": "text/html"}),
-    "lost": drop("rst"),
-    "short": reply(body=CHAT_BODY, length=9999),
-    "garbage": raw(b"\x00\xff\r\n\r\n"),
-    "silence": never(),
-}
-
-
-def attempt(work):
-    """Do what may fail, and give all that is seen of it."""
-    try:
-        return repr(work())
-    except (GigaChatException, TypeError) as error:
-        return seen_of(error)
+def test_a_marker_is_found_in_each_form():
+    for name in MARKERS:
+        for text in ("us:%s", "%s:x", "x%s", "xx%s"):
+            plain = (text % secret(name)).encode()
+            encodings = (plain.decode(), urllib.parse.quote(plain), base64.b64encode(plain).decode(), repr(plain),
+                         base64.urlsafe_b64encode(plain).decode(), json.dumps(plain.decode()))
+            assert all(leaks(f"({code})") == [name] for code in encodings)
 
 
 @pytest.fixture
-def log(caplog):
-    """Log everything there is; give the records as all that a handler can make of them."""
-    caplog.set_level(logging.DEBUG)
+def places(tmp_path, monkeypatch, capfd):
+    """Watch the logs, the output and the disk; look into all of them, and into what is given, with `places.look()`."""
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    log, root = Log(), logging.getLogger()
+    level = root.level
+    root.setLevel(logging.DEBUG)
+    root.addHandler(log)
+    yield Places(log, tmp_path.parent, capfd)
+    root.removeHandler(log)
+    root.setLevel(level)
 
-    def text():
-        return caplog.text + " ".join(f"{record.msg} {record.args!r} {record.exc_text}" for record in caplog.records)
 
-    return text
+# ---- What happens to a call
 
 
-def on_disk(path):
-    return "".join(each.read_text("latin-1") for each in path.rglob("*") if each.is_file())
+class Situation(NamedTuple):
+    """What the API or, `at` OAuth, the host of tokens answers to a call, and which settings are different."""
+
+    answer: Any = reply(body=CHAT_BODY)
+    ask: str = "chat"
+    at: str = "api"
+    settings: Callable[[Any], dict[str, Any]] = lambda world: {}
+    proxy: Any = None  # what the proxy answers in place of a tunnel
+    error: str = "ResponseError"
 
 
-@pytest.mark.parametrize("fate", FATES)
-@pytest.mark.parametrize("way", WAYS)
-def test_no_answer_brings_a_secret_to_light(way, fate, api, log, tmp_path, capfd):
-    running = api(
-        FATES[fate],
-        oauth=lambda request, connection: oauth_reply(
-            TOKEN, form="token" if request.path.endswith("/token") else "oauth"
-        ),
-    )
-    giga = new_client(
-        base_url=running.base_url, auth_url=running.auth_url, max_retries=1, timeout=(5, 0.05), **WAYS[way]
-    )
-    giga._transport.sleep = lambda seconds: None
-    shown = ""
-    for name, call in CALLS.items():
-        if fate != "silence" or name in ("chat", "models"):
-            shown += attempt(lambda call=call: call(giga))
-    shown += repr(giga) + repr(giga.config) + repr(redact(giga.config)) + str(giga) + repr(giga._tokens.peek())
-    shown += " ".join(deep(vars(giga))) + log() + "".join(capfd.readouterr()) + on_disk(tmp_path.parent)
-    assert not leaks(shown)
+def status(code, **headers):
+    return reply(code, {"status": code, "message": "no"}, headers)
+
+
+GOOD = {name: Situation(CALLS[name].reply(), name, error="") for name in CALLS if name != "OAuth"}
+GOOD["models"] = Situation(reply(body={"object": "list", "data": []}), "models", error="")
+SITUATIONS = {
+    **{str(code): Situation(status(code)) for code in (400, 401, 402, 403, 404, 429, 500)},
+    "redirect": Situation(status(302, Location="https://evil.example/")),
+    "html": Situation(reply(body="<html>no</html>"), "embeddings"),
+    "cut body": Situation(reply(body=CHAT_BODY).cut(50), error="TransportError"),
+    "cut upload": Situation(drop("rst"), "upload", error="TransportError"),
+    "cut download": Situation(CALLS["download"].reply().cut(50), "download", error="TransportError"),
+    "cut stream": Situation(sse(STREAM_BODY).cut(200), "stream", error="StreamError"),
+    "cut v2 stream": Situation(CALLS["v2 stream"].reply().cut(60), "v2 stream", error="StreamError"),
+    "error in a stream": Situation(sse([{"status": 500, "message": "no"}]), "stream", error="ServerError"),
+    "closed": Situation(drop("fin"), error="TransportError"),
+    "no http": Situation(raw(b"SSH-2.0\r\n"), error="TransportError"),
+    "timeout": Situation(never(), settings=lambda world: {"timeout": (5, 0.03)}, error="RequestTimeout"),
+    "deadline": Situation(never(), settings=lambda world: {"deadline": 0.1}, error="RequestTimeout"),
+    "refused": Situation(settings=lambda world: world.nobody, error="TransportError"),
+    "foreign root": Situation(settings=lambda world: {"ca_bundle_file": world.certs.other_pem}, error="TLSError"),
+    "no certificate": Situation(
+        settings=lambda world: dict.fromkeys(("cert_file", "key_file", "key_file_password")), error="TransportError"),
+    "another key password": Situation(
+        settings=lambda world: {"key_file_password": secret("password")}, error="ConfigurationError"),
+    "proxy 407": Situation(proxy=reply(407, headers={"Proxy-Authenticate": "Basic"}), error="TransportError"),
+    "proxy 502": Situation(proxy=reply(502), error="TransportError"),
+    "proxy closed": Situation(proxy=drop("rst"), error="TransportError"),
+    **{"OAuth " + name: Situation(answer, at="oauth", error=error) for name, answer, error in (
+        ("401", status(401), "AuthenticationError"), ("429", status(429), "RateLimitError"),
+        ("closed", drop("fin"), "TransportError"),
+        ("cut", oauth_reply(secret("fetched token")).cut(60), "TransportError"),
+        ("odd", reply(body={"access_token": secret("fetched token") + " x"}), "ResponseError"))},
+}
+SHORT = {  # the way to a token with which a situation is met in every run
+    "chat": "key", "stream": "pair", "upload": "password", "models": "token", "401": "key", "404": "pair", "500": "key",
+    "cut body": "key", "cut upload": "key", "cut stream": "password", "closed": "pair", "timeout": "token",
+    "refused": "key", "foreign root": "key", "another key password": "key", "proxy 407": "key", "OAuth 401": "key",
+    "OAuth closed": "key", "OAuth cut": "password", "OAuth odd": "pair"}
+
+
+class World:
+    """A host behind a proxy that wants a password, and a client that shows a certificate and holds every secret."""
+
+    def __init__(self, api, proxy, certs, port):
+        self.certs, self._api, self._proxy = certs, api, proxy
+        dead = f"https://127.0.0.1:{port}/v1"
+        self.nobody = {"base_url": dead, "auth_url": dead, "proxy": None}
+
+    def client(self, situation, way):
+        token = [oauth_reply(secret("fetched token"), form="token" if way == "password" else "oauth")] * 3
+        here = situation.at == "api"
+        self.host = self._api(situation.answer if here else reply(body=CHAT_BODY), oauth=token if here else
+                              situation.answer, context=self.certs.context(client="required"))
+        between = self._proxy(credentials="us:" + secret("proxy password"), refuse=situation.proxy)
+        address = "//us:%s@" % urllib.parse.quote(secret("proxy password"), safe="")
+        certs = self.certs
+        return new_client(**{
+            "base_url": self.host.base_url, "auth_url": self.host.auth_url, "ca_bundle_file": certs.ca_pem,
+            "cert_file": certs.client_pem, "key_file": certs.client_locked_key, "key_file_password": PASSWORD,
+            "proxy": between.url.replace("//", address), "max_retries": 0, "timeout": (5, 5),
+            **WAYS[way], **situation.settings(self)})
 
 
 @pytest.fixture
-def nobody():
-    """Give a port that refuses connections."""
+def world(api, proxy, certs):
     with refused() as port:
-        yield port
+        yield World(api, proxy, certs, port)
 
 
-@pytest.mark.parametrize("fate", ["refused", 400, 401, 500, "garbage", "empty", "list", "lost", "html"])
-@pytest.mark.parametrize("way", ["key", "halves", "password"])
-def test_no_trouble_with_a_token_brings_a_secret_to_light(way, fate, api, nobody, log):
-    bodies = {"garbage": b"{", "empty": b"", "list": [], "html": "<html>"}
-    oauth = reply(fate, {"code": 6, "message": "no"}) if isinstance(fate, int) else reply(body=bodies.get(fate, b""))
-    running = api(reply(body=CHAT_BODY), oauth=drop("rst") if fate == "lost" else oauth)
-    port = nobody if fate == "refused" else running.port
-    base = f"http://127.0.0.1:{port}/api"
-    giga = new_client(base_url=base + "/v1", auth_url=base + "/v2/oauth", max_retries=0, **WAYS[way])
-    shown = attempt(lambda: giga.chat("?")) + attempt(giga.get_token) + log()
-    assert not leaks(shown) and "Error" in shown
+def ask(giga, name, path, twin):
+    if not twin:
+        return giga.get_models() if name == "models" else CALLS[name].ask(giga, path)
+    if "stream" in name:
+        return asyncio.run(read(giga.astream("?") if name == "stream" else giga.achat.stream("?")))
+    return asyncio.run({"upload": lambda: giga.aupload_file(("a.txt", b"a")), "models": giga.aget_models,
+                        "download": lambda: giga.adownload_file("f-1", path),
+                        "embeddings": lambda: giga.aembeddings("?")}.get(name, lambda: giga.achat("?"))())
 
 
-@pytest.mark.parametrize("trouble", ["407", "refused", "tls", "good"])
-def test_no_proxy_and_no_certificate_brings_a_secret_to_light(trouble, server, proxy, nobody, certs, log):
-    running = server(reply(body=CHAT_BODY), context=certs.context())
-    way = proxy(running.port, credentials="us:other" if trouble == "407" else "us:" + PROXY_PASSWORD)
-    port = nobody if trouble == "refused" else way.port
-    trusted = {} if trouble == "tls" else {"ca_bundle_file": str(certs.ca_pem)}
-    given = {"access_token": GIVEN, "proxy": f"http://us:{PROXY_PASSWORD}@127.0.0.1:{port}", **trusted}
-    giga = new_client(base_url=running.at("localhost") + "/api/v1", max_retries=0, **given)
-    shown = attempt(lambda: giga.chat("?")) + " ".join(deep(vars(giga))) + log()
-    assert not leaks(shown) and ("Error" in shown) == (trouble != "good")
+async def read(stream):
+    async for _ in stream:
+        pass
+    return stream.text
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"cert_file": __file__, "key_file": __file__, "key_file_password": KEY_PASSWORD},
-        {"credentials": KEY + " x"},
-        {"credentials": SECRET + "Ж"},
-        {"access_token": TOKEN + "\n" + TOKEN},
-        {"user": "maria", "password": PASSWORD * 99},
-        {"user": "ma:ria", "password": PASSWORD},
-        {"password": PASSWORD},
-        {"proxy": f"ftp://us:{PROXY_PASSWORD}@h"},
-        {"proxy": f"http://us:{PROXY_PASSWORD}@h:port"},
-        {"base_url": f"https://maria:{PASSWORD}@h"},
-        {"credentails": KEY},
-        {"client_secret": SECRET},
-        {"credentials": KEY, "timeout": "soon"},
-        {"key_file_password": KEY_PASSWORD},
-    ],
-    ids=lambda settings: " ".join(settings),
-)
-def test_no_setting_that_is_refused_shows_a_secret(settings, log):
-    for given in (settings, {"environ": {"GIGACHAT_" + key.upper(): value for key, value in settings.items()}}):
-        given = {"env_file": False, "environ": {}, **given}
-        assert not leaks(attempt(lambda given=given: GigaChat(**given)) + log())
-    with pytest.raises((ConfigurationError, TypeError)):
-        GigaChat(env_file=False, environ={}, **settings)
+def meet(world, situation, way, path, twin=False):
+    """Give the client, as far as it came, and what came of the call: an answer, or the error."""
+    giga = None
+    try:
+        giga = world.client(situation, way)
+        return giga, ask(giga, situation.ask, path, twin)
+    except GigaChatException as error:
+        return giga, error
 
 
-@pytest.mark.parametrize("fate", ["good", "stream", "401", "500", "cut stream", "garbage"])
-def test_the_command_line_shows_none_and_takes_none(fate, api, monkeypatch, tmp_path, capfd, log):
-    running = api(FATES[fate], oauth=oauth_reply(TOKEN))
-    names = {"BASE_URL": running.base_url, "AUTH_URL": running.auth_url, "CREDENTIALS": KEY, "MAX_RETRIES": "0"}
-    for name, value in names.items():
-        monkeypatch.setenv("GIGACHAT_" + name, value)
-    for arguments in (
-        ["?"],
-        ["--json", "?"],
-        ["--raw-sse", "?"],
-        ["--help"],
-        ["--credentials", "x"],
-        ["--timeout", "x", "?"],
-    ):
-        with open(os.devnull) as nothing:
-            monkeypatch.setattr(sys, "stdin", nothing)
-            cli.main(arguments)
-    assert not leaks("".join(capfd.readouterr()) + log())
-    options = set(vars(cli.option_parser().parse_args([])))
-    assert not options & {"credentials", "client_secret", "access_token", "password", "key_file_password", "proxy"}
-    kept = on_disk(tmp_path.parent)  # the token file, and in it the token alone
-    assert set(leaks(kept)) <= {TOKEN}
-    files = [each for each in tmp_path.parent.rglob("*") if each.is_file()]
-    assert len(files) == (0 if fate == "401" and not kept else 1) and not leaks(str(files))
+@crossed("name, way, twin", {**GOOD, **SITUATIONS}, WAYS, [False, True],
+         often=lambda name, way, twin: way == SHORT.get(name) and not twin)
+def test_no_secret_is_left_anywhere(name, way, twin, world, places, tmp_path):
+    if name.startswith("OAuth") and way == "token":
+        return  # a given token is not asked for
+    situation = {**GOOD, **SITUATIONS}[name]
+    giga, outcome = meet(world, situation, way, tmp_path / "file", twin)
+    assert (situation.error or "object") in [kind.__name__ for kind in type(outcome).__mro__]
+    assert isinstance(outcome, Exception) is bool(situation.error)
+    places.look(outcome, giga)
+
+
+def test_an_open_stream_and_what_a_client_is_made_of_show_nothing(world, places):
+    giga = world.client(GOOD["stream"], "key")
+    with giga.stream("?") as stream, pytest.raises(TypeError) as caught:
+        next(stream)
+        pickle.dumps(stream)
+    parts = [giga, giga.config, redact(giga.config), giga._tokens.peek(), giga.chat, giga.achat, stream, caught.value]
+    places.look(*parts, depth=8)
+    assert not leaks(repr(giga.get_token()))
+    assert leaks(repr(world.host.requests[-1].headers.items())) == ["fetched token"]  # so much for the markers
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no way to interrupt a thread here")
+@pytest.mark.parametrize("when", [pytest.param("sending", marks=pytest.mark.long), "waiting"])
+def test_ctrl_c_leaves_no_headers_in_the_frames(when, places):
+    with socket.socket() as listener, contextlib.ExitStack() as stack:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(1)
+        giga = new_client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", **WAYS["token"])
+
+        def serve():
+            sock = stack.enter_context(listener.accept()[0])
+            while when == "waiting" and b"\r\n\r\n{" not in sock.recv(65536, socket.MSG_PEEK):
+                pass
+            sock.recv(1)
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+        thread = start(serve)
+        with pytest.raises(KeyboardInterrupt) as caught:
+            giga.chat("x" * (8 << 20 if when == "sending" else 1))
+        finish(thread)
+    assert when == "waiting" or "readinto" not in [frame.f_code.co_name for frame in frames_of(caught.value)]
+    places.look(caught.value)
+
+
+@pytest.mark.parametrize("twin", [False, True])
+def test_headers_of_a_call_show_nothing(twin, api, places):
+    own = {"Authorization": "Bearer " + secret("given token"), "X-Api-Key": secret("password")}
+    giga = new_client(base_url=api(drop("fin")).base_url)
+    with pytest.raises(GigaChatException) as caught:
+        asyncio.run(giga.achat("x", headers=own)) if twin else giga.chat("x", headers=own)
+    places.look(giga, caught.value)
+    assert own["X-Api-Key"] == secret("password")
+
+
+# ---- Settings that are refused
+
+
+PEM, URL = "-----BEGIN PRIVATE KEY-----\n%s\n-----END PRIVATE KEY-----\n", "https://us:%s@api.example/v1"
+REFUSED = {
+    "a misspelt name": {"pasword": "%s"},
+    "a token as a key": {"credentials": "%s.x.y"},
+    "half a pair": {"client_secret": "%s"},
+    "a colon in the user": {"user": "maria:%s", "password": "%s"},
+    "a key password alone": {"key_file_password": "%s"},
+    "a password in an address": {"base_url": URL},
+    "a password in the auth address": {"auth_url": URL},
+    "a proxy of another kind": {"proxy": "https://us:%s@127.0.0.1:1"},
+    "a proxy with a slash": {"proxy": "http://us:%s@127.0.0.1:1"},
+    "a proxy with a space": {"proxy": "http://us:x%s@proxy example:1"},
+    **{"the text of " + key: {key: PEM} for key in ("cert_file", "key_file", "ca_bundle_file")},
+    **{"a word for " + key: {key: "%s"} for key in ("timeout", "max_retries", "verify_ssl_certs")},
+}
+
+
+@crossed("name, layer", REFUSED, ["argument", "environment", "file"], often=lambda name, layer: layer == "argument")
+def test_a_refused_setting_shows_no_secret(name, layer, places, tmp_path):
+    given = {key: text.replace("%s", secret("password")) for key, text in REFUSED[name].items()}
+    settings, file = {"environ": {}, "env_file": False}, tmp_path / "x.env"
+    if layer == "argument":
+        settings.update(given)
+    elif layer == "environment":
+        settings["environ"] = {"GIGACHAT_" + key.upper(): text for key, text in given.items()}
+    else:
+        file.write_text("".join(f"GIGACHAT_{key.upper()}='{text}'\n" for key, text in given.items()))
+        settings["env_file"] = file
+    if name == "a misspelt name" and layer != "argument":
+        places.look(GigaChat(**settings), but=[file])  # warned of, no more
+        return
+    with pytest.raises((ConfigurationError, TypeError)) as caught:
+        GigaChat(**settings)
+    places.look(caught.value, but=[file])
+
+
+def test_a_file_in_no_encoding_shows_no_secret(places, tmp_path):
+    file = tmp_path / "x.env"
+    file.write_bytes(b"GIGACHAT_PASSWORD=%s\n\x98" % secret("password").encode())
+    with pytest.raises(ConfigurationError, match="neither utf-8") as caught:
+        GigaChat(env_file=file, environ={})
+    places.look(caught.value, but=[file])
+
+
+@pytest.mark.parametrize("address", ["http://us:%s@127.0.0.1:1", "us:x%s@proxy example:1", "http://us:x%s@:1"])
+def test_a_proxy_of_the_environment_that_is_no_address_is_refused_without_its_password(address, places, monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", address % secret("proxy password"))
+    with pytest.raises(ConfigurationError, match="the proxy of the environment: an address such as") as caught:
+        GigaChat(access_token="t", environ={}, env_file=False)
+    places.look(caught.value)
+
+
+def test_a_header_that_is_all_name_is_refused_without_its_value(api):
+    giga = new_client(base_url=api([]).base_url, access_token="t")
+    with pytest.raises(ValueError, match="'Authorization:' is no name") as caught:
+        giga.chat("x", headers={"Authorization: Bearer " + secret("given token"): ""})
+    assert not leaks(str(caught.value))
+
+
+# ---- The command line
+
+
+COMMANDS = {  # arguments, what the API answers, and the exit code
+    "stream": (["?"], sse(STREAM_BODY), 0), "whole": (["--no-stream", "?"], reply(body=CHAT_BODY), 0),
+    "json": (["--json", "?"], reply(body=CHAT_BODY), 0), "raw": (["--raw-sse", "?"], sse(STREAM_BODY), 0),
+    "401": (["?"], status(401), 1), "cut": (["?"], sse(STREAM_BODY).cut(200), 1), "closed": (["?"], drop("rst"), 1),
+    "help": (["--help"], [], 0), "misspelt": (["--credentials=" + secret("client secret"), "?"], [], 2),
+    "no option": (["--password", secret("password"), "?"], [], 2), "wrong": (["--timeout=0", "?"], [], 2),
+}
+
+
+def environ_of(world, answer):
+    giga = world.client(Situation(answer), "key")
+    return {"GIGACHAT_" + name.upper(): str(giga.config[name]) for name in
+            ("base_url", "auth_url", "ca_bundle_file", "cert_file", "key_file", "key_file_password", "proxy",
+             "credentials", "max_retries")}
+
+
+def token_files():
+    """List what the command line keeps on disk: nothing but the token that was fetched."""
+    kept = [file for file in pathlib.Path(os.environ["HOME"]).rglob("*") if file.is_file()]
+    assert [leaks(file.read_text("ascii")) for file in kept] == [["fetched token"]] * len(kept)
+    return kept
+
+
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=[] if name in ("stream", "401", "misspelt") else [pytest.mark.long]) for name in COMMANDS])
+def test_the_command_line_shows_no_secret(name, world, places, monkeypatch):
+    arguments, answer, code = COMMANDS[name]
+    for variable, value in environ_of(world, answer).items():
+        monkeypatch.setenv(variable, value)
+    with open(os.devnull) as nothing:
+        monkeypatch.setattr(sys, "stdin", nothing)
+        assert cli.main(arguments) == code
+    kept = token_files()
+    assert len(kept) == (code != 2 and name != "help")
+    places.look(but=kept)
+
+
+def test_no_option_takes_a_secret_and_a_wrong_setting_is_not_shown(places, monkeypatch):
+    assert not {*vars(cli.option_parser().parse_args([]))} & {*SECRETS}
+    monkeypatch.setenv("GIGACHAT_CREDENTIALS", secret("given token") + ".x.y")
+    assert cli.main(["?"]) == 2
+    places.look()
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="no /proc here")
+@pytest.mark.parametrize("module", ["gigachat_lite", "gigachat_lite.emulator"])
+def test_no_secret_is_on_a_command_line(module, world, places):
+    environ = {**os.environ, **environ_of(world, never()), "PYTHONPATH": str(PACKAGE.parent)}
+    command = [sys.executable, "-m", module]
+    if module == "gigachat_lite":
+        command += ["?"]
+    else:  # which starts a command with a key of its own, in the environment
+        command += ["--", "sh", "-c", 'echo "$GIGACHAT_CREDENTIALS"; cat']
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    child = subprocess.Popen(command, env=environ, **pipes)
+    try:
+        if module == "gigachat_lite":
+            child.stdin.close()
+            child.stdin = None
+            until(lambda: world.host.calls, timeout=10)
+            key = MARKERS["client secret"]
+        else:
+            key = child.stdout.readline().decode().strip()
+        lines = process_tree(child.pid)
+        assert any(module in line for line in lines) and key
+        assert not [line for line in lines if key in line or leaks(line)]
+    finally:
+        if child.stdin is None:
+            child.kill()
+        out, err = child.communicate()
+    assert not leaks(out.decode() + err.decode())
+    places.look(but=token_files())
+
+
+# ---- What cannot be avoided
+
+
+UNAVOIDABLE = {
+    "a token that the caller asked for": (
+        "giga.token and get_token().access_token go into headers, so they are plain strings",
+        lambda giga, log: repr(giga.token) + repr(giga.get_token().access_token)),
+    "a setting that is not shown by its repr": (
+        "Secret is a str that masks its repr alone: str(), format() and json.dumps() have to give what is sent; use "
+        "redact(config). A crash reporter that takes strings as they are, and not their repr, sees them",
+        lambda giga, log: json.dumps(giga.config["credentials"])),
+    "a client that the caller pickles": (
+        "the copy has to work elsewhere, so the settings travel", lambda giga, log: repr(pickle.dumps(giga))),
+    "the stack of a DEBUG record": (
+        "the answer of OAuth is being read there; a reporter that attaches the locals of the stack to DEBUG records "
+        "has it. Errors and warnings have not", lambda giga, log: str([MARKERS[leak[0]] for leak in log.of_stacks])),
+    "http.client's own debugging": (
+        "HTTPConnection.debuglevel prints every header, and belongs to the caller", lambda giga, log: trace(giga)),
+}
+# Without a test: the caller's own frames; environment variables, which /proc shows to the same user, and children get;
+# the memory of the process; what SSLKEYLOGFILE or a proxy that ends TLS reveals; a password of a SOCKS proxy, which
+# urllib3 hands to PySocks in a plain dict, five steps from the client.
+
+
+def trace(giga):
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("http.client.HTTPConnection.debuglevel", 1)
+        giga.close()
+        giga.chat("?")
+    return out.getvalue()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", UNAVOIDABLE)
+def test_what_cannot_be_avoided_is_still_so(name, world, places):
+    giga = world.client(GOOD["chat"], "key")
+    giga.chat("?")
+    reason, show = UNAVOIDABLE[name]
+    assert reason and leaks(show(giga, places.log))

@@ -152,7 +152,7 @@ def run(command: Sequence[str], environ: Mapping[str, str]) -> int:
     with signals(caught + CHILD) as numbers:
         try:
             # Whatever else is open is handed on too, as `env` or `timeout` would: a shell's <(...) is such a file.
-            child = subprocess.Popen(command, env=environ, close_fds=False)  # noqa: S603 # it is the user's
+            child = subprocess.Popen(command, env=environ, close_fds=False)  # noqa: S603 -- the user's own command
         except OSError as exc:
             say(f"Cannot run {command[0]}: {exc.strerror}.")
             return 127 if isinstance(exc, FileNotFoundError) else 126

@@ -292,7 +292,8 @@ class Emulator(Service):
             _remove_folder(self._folder, os.getpid())
 
     def _url(self, listener: socket.socket) -> str:
-        host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 # to reach it
+        everywhere = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- not to listen, but to ask
+        host = everywhere.get(self.host, self.host)
         scheme, host = "https" if self._tls else "http", f"[{host}]" if ":" in host else host
         return f"{scheme}://{host}:{listener.getsockname()[1]}"
 

@@ -11,10 +11,10 @@ __all__ = ["AccessToken", "Token"]
 
 class _Masked(Answer):
     __slots__ = ()
-    _secret = ""
+    _masked = ""
 
     def __repr__(self) -> str:
-        shown: Mapping[str, Any] = {key: "***" if key == self._secret else value for key, value in self.items()}
+        shown: Mapping[str, Any] = {key: "***" if key == self._masked else value for key, value in self.items()}
         return f"{type(self).__name__}({shown!r})"
 
     __str__ = __repr__
@@ -24,7 +24,7 @@ class AccessToken(_Masked):
     """A token; ``expires_at`` is Unix time in milliseconds. Its repr masks the token, json.dumps does not."""
 
     __slots__ = ()
-    _secret = "access_token"  # noqa: S105 # the name of the field
+    _masked = "access_token"
     access_token: str
     expires_at: int | None
 
@@ -33,6 +33,6 @@ class Token(_Masked):
     """A token as it is given for a user and a password; ``exp`` is Unix time in seconds or milliseconds."""
 
     __slots__ = ()
-    _secret = "tok"  # noqa: S105 # the name of the field
+    _masked = "tok"
     tok: str
     exp: int | None
