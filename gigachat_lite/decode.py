@@ -118,8 +118,10 @@ class Body:
         self._raw = cast(Any, response.raw)
         self._read1: Callable[[int], bytes] = self._raw._fp.read1
         chunked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
-        length = response.headers.get("Content-Length", "")
-        self.left = int(length) if re.fullmatch("[0-9]+", length) and not chunked else None
+        length = response.headers.get("Content-Length", "").partition(",")[0].strip()  # a proxy may say it twice
+        counted = getattr(self._raw._fp, "length", None)  # where http.client will stop, however it is written
+        said = int(length) if re.fullmatch("[0-9]+", length) and not chunked else None
+        self.left = counted if isinstance(counted, int) else said
         self._encoding = response.headers.get("Content-Encoding", "identity").lower()
 
     def read(self) -> bytes:
