@@ -619,6 +619,13 @@ def test_cookies_are_neither_kept_nor_sent(api, client):
     assert running.calls[1].headers["Cookie"] is None and not list(giga._transport.session.cookies)
 
 
+def test_an_error_holds_no_cookie(api, client):
+    running = api(reply(403, {"status": 403}, {"Set-Cookie": "session=1; Path=/", "X-Request-ID": "r-1"}))
+    with pytest.raises(ResponseError) as caught:
+        client(running).chat("x")
+    assert caught.value.headers["x-request-id"] == "r-1" and "session=1" not in repr(vars(caught.value))
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_an_error_and_nothing_follows_it(status, api, server, client):
     elsewhere = server(reply(body=CHAT_BODY))

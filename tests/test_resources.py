@@ -551,7 +551,7 @@ WHOLES = {  # events: the messages that they add up to, and the text
                                                                     {"content": [{"text": "b"}]}]})] * 2 + [done()],
                      [{"role": "assistant", "content": [{"text": "aa"}]},
                       {"role": "assistant", "content": [{"text": "bb"}]}], "aabb"),
-    "unknown events": ([named("response.novel", {"messages": [{"content": [{"text": "x"}]}]}), named("ping", "{"),
+    "unknown events": ([named("response.novel.done", {"messages": [{"content": [{"text": "x"}]}]}), named("ping", "{"),
                         named("ping", "[]"), named("", {}), b": remark\n\n", delta({"text": "a"}), done()],
                        [{"role": "assistant", "content": [{"text": "a"}]}], "a"),
     "unknown shapes": ([named("response.message.delta", {"messages": shape}) for shape in (
@@ -587,7 +587,8 @@ def test_what_v2_events_add_up_to(case, server):
 
 def test_unknown_events_are_passed_on_under_their_names(server):
     chunks = list(client(server(sse(WHOLES["unknown events"][0]))).chat.stream("x"))
-    assert [chunk.event for chunk in chunks] == ["response.novel", "response.message.delta", "response.message.done"]
+    assert [chunk.event for chunk in chunks] == [
+        "response.novel.done", "response.message.delta", "response.message.done"]
     assert [chunk.text for chunk in chunks] == ["", "a", ""] and chunks[0].messages[0].content[0].text == "x"
 
 

@@ -1314,9 +1314,10 @@ def test_a_length_that_is_no_number_is_none(server, client):
     assert client(host).chat("?").choices[0].message.content == CHAT_TEXT
 
 
-def test_many_members_of_an_error_stay_within_the_limit(server, client):
-    members = gzip.compress(b"0" * 65536) * 700
-    host = server([reply(422, body=members, headers={"Content-Encoding": "gzip"})])
+@pytest.mark.parametrize(
+    "zipped", [gzip.compress(b"0" * 65536) * 700, gzip.compress(b"0" * 10**7)], ids=["many members", "a large one"])
+def test_an_error_that_is_unzipped_stays_within_the_limit(server, client, zipped):
+    host = server([reply(422, body=zipped, headers={"Content-Encoding": "gzip"})])
     with pytest.raises(ResponseError) as caught:
         client(host).chat("?")
     assert 0 < len(caught.value.content) <= 65536
@@ -1434,6 +1435,21 @@ def test_a_child_forked_while_a_thread_fetches_a_token_does_not_wait_for_it(api)
     run_script(script, host.base_url, host.auth_url, KEY)
     tokens = {request.headers["Authorization"] for request in host.calls if request.path.endswith("/models")}
     assert tokens == {"Bearer parent", "Bearer child"}
+
+
+@needs_fork
+@pytest.mark.long
+def test_a_child_forked_while_a_thread_loads_more_roots_does_not_wait_for_it():
+    run_script(IN_CHILD + """
+    import signal
+    giga = GigaChat(access_token="t", env_file=False, environ={}, trust_env=False)
+    (trust, _) = giga._transport.trusts.values()
+    def work():
+        signal.alarm(5)
+        trust.widen()
+    with trust._lock:  # as another thread may have it
+        in_child(work)
+    """)
 
 
 @needs_fork

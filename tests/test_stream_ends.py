@@ -298,6 +298,17 @@ def test_closing_from_another_thread_ends_a_waiting_reader_at_once(open_road, ro
     assert giga.chat("x").choices[0].message.content == CHAT_TEXT and running.connections == 2
 
 
+def test_a_second_reader_is_refused_and_the_first_goes_on(server, client):
+    gate = threading.Event()
+    stream = client(server(sse([*EVENTS[:2], gate, *EVENTS[2:]]))).stream("x")
+    reader = Worker(lambda: list(stream))
+    until(lambda: stream.text == TWO_TEXTS and reader.is_reading())
+    with pytest.raises(StreamError, match="another thread") as caught:
+        next(stream)
+    gate.set()
+    assert len(reader.result()) == 5 and stream.text == STREAM_TEXT and caught.value.partial == TWO_TEXTS
+
+
 def test_a_stream_closed_by_anyone_gives_nothing_more(server, client):
     giga = client(server(sse([STREAM_BODY])))
     for close in (lambda stream: stream.close(), lambda stream: Worker(stream.close).result()):

@@ -626,15 +626,6 @@ def test_a_token_is_kept_until_its_window_and_renewed_in_it():
     assert seen == ["a", "a", "b", "b", "c", "d"]
 
 
-def test_a_token_is_not_used_in_the_moment_of_its_end():
-    cache, _, clock = make_cache("a", trouble(), "b")
-    clock.base = lambda: 0.0
-    cache.get()
-    clock.shift = 100.0  # its very deadline: an early renewal that fails would leave it in use
-    with pytest.raises(ServerError):
-        cache.get()
-
-
 def test_a_token_that_was_renewed_a_moment_ago_is_not_renewed_again():
     cache, fetch, clock = make_cache("a", "b")
     cache.get()
@@ -673,6 +664,24 @@ def test_after_a_failed_early_renewal_an_expired_token_is_not_used():
     assert cache.get().value == "a"
     clock.shift = 100.95
     assert cache.get().value == "b"
+
+
+def test_a_token_is_not_used_at_the_moment_of_its_end():
+    cache, _, clock = make_cache("a", trouble(), "b")
+    clock.base = lambda: 0.0
+    cache.get()
+    clock.shift = 100.0  # its very deadline: an early renewal that fails would leave it in use
+    with pytest.raises(ServerError):
+        cache.get()
+
+
+def test_an_early_renewal_may_take_ten_seconds_and_half_of_a_deadline():
+    cache, fetch, clock = make_cache("a", trouble(), trouble())
+    cache.get()
+    for clock.shift, deadline in ((75.0, None), (80.0, time.monotonic() + 6)):
+        cache.get(deadline)
+    _, alone, hurried = (None if limit is None else limit - time.monotonic() for limit in fetch.calls)
+    assert 9 < alone <= 10 and 2 < hurried <= 3
 
 
 def test_a_failed_fetch_is_remembered_for_a_second_and_each_caller_has_an_error_of_its_own():
