@@ -477,12 +477,11 @@ def _auth_url(value: Any) -> str:
 
 def _proxy(value: Any) -> Secret:
     """Take what urllib3 can take apart, for its own error would show the password."""
-    text = _text(value)
-    try:
+    text, usable = _text(value), False
+    with contextlib.suppress(ValueError):
         parts = urlsplit(text if "://" in text else "http://" + text)
-        usable = bool(parts.hostname and parse_url(parts.geturl()).host) and (parts.port or 1) > 0
-    except ValueError:
-        usable = False
+        words = (parts.hostname or "").split()
+        usable = len(words) == 1 and (parts.port or 1) > 0 and bool(parse_url(parts.geturl()).host)
     if not usable:
         raise ValueError("an address such as http://proxy.example:3128 is needed")
     return Secret(parts.geturl())

@@ -532,7 +532,7 @@ MUTANTS = [
            "secrets::a_header_that_is_all_name_is_refused_without_its_value",
            "a whole header given as a name has the token in it"),
     Mutant("proxy-left-to-urllib3", "config.py",
-           "bool(parts.hostname and parse_url(parts.geturl()).host)", "bool(parts.hostname)",
+           " and bool(parse_url(parts.geturl()).host)", "",
            "secrets::a_proxy_of_the_environment_that_is_no_address_is_refused_without_its_password",
            "urllib3 would refuse it with its password in the error"),
     # ---- Settings

@@ -278,8 +278,9 @@ def test_a_file_in_no_encoding_shows_no_secret(places, tmp_path):
 @pytest.mark.parametrize("address", [
     *(text % secret("proxy password") for text in ("http://us:%s@127.0.0.1:1", "us:x%s@proxy example:1")),
     "http://us:%s@:1" % MARKERS["proxy password"],
-    "http://us:%s@proxy example:1" % MARKERS["proxy password"],  # which urlsplit takes, and urllib3 does not
-], ids=["a slash", "a slash and a space", "no host", "a space"])
+    "http://us:%s@proxy example:1" % MARKERS["proxy password"],
+    "http://us:%s@-\u0436.example:1" % MARKERS["proxy password"],  # which urlsplit takes, and urllib3 does not
+], ids=["a slash", "a slash and a space", "no host", "a space", "no label"])
 def test_a_proxy_of_the_environment_that_is_no_address_is_refused_without_its_password(address, places, monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", address)
     with pytest.raises(ConfigurationError, match="the proxy of the environment: an address such as") as caught:
