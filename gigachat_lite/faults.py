@@ -58,6 +58,7 @@ SENT_AGAIN: dict[str, set[Fault]] = {
 }
 LONGEST_PAUSE = 8.0
 LONGEST_WISH = 60.0
+LONGEST_TOLD = 30 * 24 * 3600.0  # a program may sleep for what it is told, and no platform sleeps for ever
 
 
 def fault_of(exc: BaseException, note: Try) -> Fault:
@@ -132,7 +133,7 @@ def retry_delay(
 
 
 def parse_retry_after(text: str | None, now: float) -> float | None:
-    """Read a Retry-After header, in seconds or as a date (RFC 9110, 10.2.3); nonsense is none.
+    """Read a Retry-After header, in seconds or as a date (RFC 9110, 10.2.3); nonsense is none, more than a month one.
 
     >>> parse_retry_after("5", 0.0), parse_retry_after("Thu, 01 Jan 1970 00:01:40 GMT", 90.0)
     (5.0, 10.0)
@@ -142,9 +143,9 @@ def parse_retry_after(text: str | None, now: float) -> float | None:
     if not text:
         return None
     if re.fullmatch(r"\s*\d+(\.\d+)?\s*", text, re.ASCII):
-        return float(text)
+        return min(float(text), LONGEST_TOLD)
     date = parse_date(text, math.nan)
-    return None if math.isnan(date) else max(date - now, 0.0)
+    return None if math.isnan(date) else min(max(date - now, 0.0), LONGEST_TOLD)
 
 
 def parse_date(text: str | None, default: float) -> float:

@@ -36,6 +36,18 @@ def pytest_configure(config):
         raise pytest.UsageError("--peer=official needs the official SDK: pip install gigachat (Python 3.8 or newer)")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """Run the whole suite in two processes, where pytest-xdist is there and nothing else was asked for.
+
+    One file is ready before a second process is; the long runs print figures, count threads and measure memory.
+    """
+    option = config.option
+    whole = not (option.file_or_dir or option.markexpr or option.keyword or option.usepdb or option.capture == "no")
+    if whole and "PYTEST_XDIST_WORKER" not in os.environ and getattr(option, "numprocesses", 0) is None:
+        option.numprocesses = 2
+
+
 def pytest_unconfigure(config):
     faulthandler.cancel_dump_traceback_later()
     config.watchdog_file.close()
@@ -103,6 +115,7 @@ def live_in(path, monkeypatch):
 
 
 def settings_of_the_machine():
+    """List the variables that would reach a client from the machine or from what a module has set."""
     return [name for name in os.environ if name.lower() in NETWORK or name.upper().startswith("GIGACHAT_")]
 
 
@@ -126,11 +139,11 @@ def clean_machine(folders):
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(request, clean_machine):
+def clean_environment(clean_machine):
     """Keep out what a module has set, and leave nothing: clients of `new_client` are closed, files need `tmp_path`."""
-    for name in settings_of_the_machine():
-        request.getfixturevalue("monkeypatch").delenv(name)
+    set_by_a_module = {name: os.environ.pop(name) for name in settings_of_the_machine()}
     yield
+    os.environ.update(set_by_a_module)
     while OPENED:
         OPENED.pop().close()
     assert [name for path in clean_machine for name in os.listdir(path)] == [], "a test left files: it needs tmp_path"

@@ -384,10 +384,6 @@ def test_who_waits_for_a_place_waits_no_longer_than_allowed(server, client):
             other = asyncio.ensure_future(giga.achat("x"))  # a task of its own
             with pytest.raises(RequestTimeout, match="other tasks' calls .*max_connections=1, pool_timeout=0.05"):
                 await other
-            began = time.monotonic()
-            with pytest.raises(RequestTimeout, match="no free place"):
-                await asyncio.gather(giga.achat("x", deadline=0.001))
-            assert time.monotonic() - began < 0.04
             with pytest.raises(TransportError, match="this task's own open streams .*aclose"):
                 await giga.achat("x")
             ticks = 0
@@ -395,7 +391,22 @@ def test_who_waits_for_a_place_waits_no_longer_than_allowed(server, client):
             while not waiting.done():
                 await asyncio.sleep(0.001)
                 ticks += 1
-            assert ticks > 10 and isinstance(waiting.exception(), RequestTimeout)  # the loop was not held
+            assert ticks > 3 and isinstance(waiting.exception(), RequestTimeout)  # the loop was not held
+        over(giga, running)
+        assert len(running.requests) == 1
+
+    asyncio.run(main())
+
+
+def test_who_waits_for_a_place_waits_no_longer_than_the_deadline(server, client):
+    running = server(held(EVENTS[:1]))
+
+    async def main():
+        giga = client(running, pool_timeout=1000)
+        async with giga.astream("x") as stream:
+            await stream.__anext__()
+            with pytest.raises(RequestTimeout, match="no free place"):
+                await asyncio.gather(giga.achat("x", deadline=0.001))  # a task of its own
         over(giga, running)
         assert len(running.requests) == 1
 
@@ -411,13 +422,13 @@ def test_a_deadline_counts_from_the_call_and_not_from_its_turn(server, client):
         first = asyncio.ensure_future(giga.achat("x"))
         await soon(lambda: running.requests)
         began = time.monotonic()
-        second = asyncio.ensure_future(giga.achat("x", deadline=0.2))
-        await asyncio.sleep(0.1)
+        second = asyncio.ensure_future(giga.achat("x", deadline=0.4))
+        await asyncio.sleep(0.3)
         gates[0].set()
         await first
         with pytest.raises(RequestTimeout):
             await second
-        assert 0.19 < time.monotonic() - began < 0.28
+        assert 0.39 < time.monotonic() - began < 0.65  # from its turn on it would be 0.7
         over(giga)
 
     asyncio.run(main())
@@ -560,7 +571,7 @@ STAGES = {
 def test_a_call_that_is_cancelled_ends_at_once_at_every_stage(api, client, stage, kind):
     script, options, come = STAGES[stage]
     running = api(script, **options)
-    settings = {"base_url": "https" + running.base_url[4:], "timeout": (0.2, 5)} if stage == "connecting" else {}
+    settings = {"base_url": "https" + running.base_url[4:], "timeout": (0.6, 5)} if stage == "connecting" else {}
     if stage == "fetching a token":
         settings = {"access_token": None, "client_id": "a", "client_secret": "b", "auth_url": running.auth_url}
     giga = client(running, **settings)
@@ -576,7 +587,7 @@ def test_a_call_that_is_cancelled_ends_at_once_at_every_stage(api, client, stage
                 await task
         else:
             await cancelled(task)
-        assert time.monotonic() - began < 0.1 and free(giga)
+        assert time.monotonic() - began < 0.4 and free(giga)
         if stage != "connecting":
             assert (await giga.achat("x")).text == CHAT_TEXT
 

@@ -430,7 +430,7 @@ def test_a_request_is_checked_and_its_callables_are_described():
     ([Place("Тула")], {"result": [{"city": "Тула", "flat": None}]}),
     ({"when": datetime.date(2026, 1, 15), "price": decimal.Decimal("1.50")}, {"when": "2026-01-15", "price": "1.50"}),
     (Answer(data=[]), {"data": []}),
-    (SimpleNamespace(model_dump=lambda mode: {"mode": mode}), {"mode": "json"}),
+    pytest.param(SimpleNamespace(model_dump=lambda mode: {"mode": mode}), {"mode": "json"}, id="model_dump"),
     ({1: "a"}, {"1": "a"}),
 ], ids=str)
 def test_a_result_becomes_a_json_object(value, wanted):

@@ -167,9 +167,10 @@ def test_a_pause_is_a_number_for_any_patience(factor, tries):
 
 
 RETRY_AFTER = {
-    "5": 5.0, " 5 ": 5.0, "0": 0.0, "1.5": 1.5, "86400": 86400.0, "9" * 400: float("inf"),
+    "5": 5.0, " 5 ": 5.0, "0": 0.0, "1.5": 1.5, "86400": 86400.0, "9" * 400: 2592000.0,
     "Thu, 01 Jan 1970 00:01:40 GMT": 50.0, "Thu, 01 Jan 1970 00:00:10 GMT": 0.0,
     "Thursday, 01-Jan-70 00:01:40 GMT": 50.0, "Fri, 02 Jan 1970 00:00:50 GMT": 86400.0,
+    "Fri, 31 Dec 9999 23:59:59 GMT": 2592000.0,  # time.sleep would refuse it
     "": None, "-5": None, "+5": None, "inf": None, "Infinity": None, "nan": None, "1e3": None,
     "0x10": None, "soon": None,
     "٥": None, "５": None, "5, 10": None, "Thu, 99 Foo 1970 99:99:99 GMT": None, "5 seconds": None,

@@ -50,7 +50,7 @@ def test_uses_its_scripts_and_waits_for_nothing(gigachat_emulator, gigachat):
         gigachat_emulator.enqueue(status=status)
     began = time.monotonic()
     assert gigachat.chat("Привет!").choices[0].finish_reason == "stop"
-    assert time.monotonic() - began < 0.4
+    assert time.monotonic() - began < 0.7  # two pauses would be longer
 
 def test_leaves_two_scripts(gigachat_emulator):
     gigachat_emulator.enqueue(status=418)
