@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import math
 import os
 import re
 import stat
@@ -135,9 +136,8 @@ def parse(data: bytes, wall: float, clock: float, buffer: float) -> Token | None
     """
     try:
         fields: Mapping[str, Any] = json.loads(data.decode("ascii"))
-        value, expires, here = fields["access_token"], fields["expires_at"], fields["expires_here"]
-        left = here - wall
-        sound = re.fullmatch(r"[\x21-\x7e]+", value) and isinstance(expires, (float, int)) and 0 < left <= 86400
+        value, expires, left = fields["access_token"], float(fields["expires_at"]), fields["expires_here"] - wall
+        sound = re.fullmatch(r"[\x21-\x7e]+", value) and math.isfinite(expires) and 0 < left <= 86400
     except (ValueError, TypeError, LookupError, RecursionError, OverflowError):
         return None
-    return Token(Secret(value), float(expires), clock + left, clock + left - min(buffer, left / 4)) if sound else None
+    return Token(Secret(value), expires, clock + left, clock + left - min(buffer, left / 4)) if sound else None

@@ -35,6 +35,7 @@ from gigachat_lite.config import DEFAULTS, SECRETS, load_config
 from gigachat_lite.decode import Reply, decode_json, iter_lines, iter_sse, read_json
 from gigachat_lite.faults import LONGEST_PAUSE, LONGEST_WISH, parse_date, parse_retry_after, retry_delay
 from gigachat_lite.models import Answer, Chat, Messages, Obj
+from gigachat_lite.token_file import parse
 from servers import CHAT_BODY, STREAM_BODY, raw, reply, sse, until
 from streaming import new_client
 
@@ -531,7 +532,7 @@ ENDS += [[], 10**12, 1e308, 5e-324, 1700086400, 1700086401, False]
 DATES = [None, "", "soon", "Tue, 14 Nov 2023 22:13:20 GMT", "Tue, 14 Nov 2023 23:13:20 GMT", "9" * 300]
 
 
-@tried(200, 7)
+@tried(200, 4)
 def test_a_token_lives_as_long_as_it_can_or_is_none(hold):
     def tokens(choices):
         clock, buffer = choices.whole(10**9) / 7, choices.of([60.0, 0.0, 1e6, choices.whole(10**5) / 7])
@@ -549,6 +550,20 @@ def test_a_token_lives_as_long_as_it_can_or_is_none(hold):
         assert token.deadline - token.renew_at <= max(min(buffer, 21600.0), 0) + 1e-3
 
     hold(tokens, 16)
+
+
+@tried(200, 3)
+def test_a_token_that_was_kept_is_good_now_or_none(hold):
+    def kept(choices):
+        clock, fields = choices.whole(10**9) / 7, {"access_token": choices.of(TOKENS)}
+        fields.update(expires_at=choices.of(ENDS), expires_here=choices.of([1700001800.5, choices.of(ENDS)]))
+        data = json.dumps(fields).encode()
+        token = parse(bent(choices, data) if choices.number() % 4 == 0 else data, 1.7e9, clock, 60.0)
+        if token is not None:
+            assert all("!" <= letter <= "~" for letter in token.value) and math.isfinite(token.expires_at)
+            assert clock <= token.renew_at <= token.deadline <= clock + 86400 + 1e-3
+
+    hold(kept, 16)
 
 
 # Whole answers, on real sockets
