@@ -471,7 +471,7 @@ def hidden_status(data: bytes) -> int:
         return 0
     try:
         said = json.loads(data.decode("utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return 0
     status = said.get("status") if isinstance(said, dict) else None
     return status if isinstance(status, int) and 400 <= status < 600 else 0

@@ -448,7 +448,7 @@ def test_timeout_and_deadline_of_a_call_hold_for_it_alone(options, words, name, 
     ('"text"', "str"),
     ("5", "int"),
     (b"\xff\xfe\x00", "not JSON"),
-    ("[" * 200000, "not JSON"),
+    ("[" * 200000, "not JSON"), ('{"status":' + "[" * 4000, "not JSON"),
     ('{"choices":[],"x":NaN}', "not JSON"),
     ('{"choices":[],"x":-Infinity}', "not JSON"),
 ])
