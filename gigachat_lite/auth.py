@@ -6,15 +6,17 @@ import base64
 import copy
 import logging
 import math
+import queue
 import re
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Callable, Mapping, NamedTuple, NoReturn
 from urllib.parse import urlencode
 
-from .config import Secret
 from .exceptions import ConfigurationError, GigaChatException, RequestTimeout
 from .faults import parse_date
+from .places import Place, home_of
+from .secret import Secret
 
 if TYPE_CHECKING:
     from .token_file import TokenFile
@@ -83,7 +85,7 @@ class TokenCache:
         self._token = token
         self._clock = clock
         self._swap = threading.Lock()  # held for moments, round the token itself
-        self._fetching = threading.Lock()  # held by the one thread that fetches
+        self._fetching = home_of(1)  # the place of the one thread that fetches
         self._failure: tuple[float, Exception] | None = None
         self._refused = False  # one that was: what a file has may be no better
 
@@ -98,11 +100,15 @@ class TokenCache:
             return None
         if token is None or now >= token.deadline:
             return self._wait(until)
-        if now >= token.renew_at and self._fetching.acquire(False):
+        if now >= token.renew_at:
+            fetching = Place(self._fetching)
             try:
+                fetching.take(False)
                 return self._renew(token, until)
+            except queue.Empty:
+                pass
             finally:
-                self._fetching.release()
+                fetching.give_back()
         return token
 
     def peek(self) -> Token | None:
@@ -117,18 +123,20 @@ class TokenCache:
         return self._fetch is not None
 
     def _wait(self, until: float | None) -> Token:
-        left = -1 if until is None else max(until - time.monotonic(), 0)
-        if not self._fetching.acquire(timeout=left):
-            raise RequestTimeout("the deadline of this call ran out while another thread fetched the access token")
+        fetching = Place(self._fetching)
         try:
+            fetching.take(True, None if until is None else max(until - time.monotonic(), 0))
             token, now = self._token, self._clock()
             if token is not None and now < token.deadline:
                 return token
             if self._failure is not None and now < self._failure[0]:
                 raise copy.copy(self._failure[1])
             return self._store(until)
+        except queue.Empty:
+            late = RequestTimeout("the deadline of this call ran out while another thread fetched the access token")
+            raise late from None
         finally:
-            self._fetching.release()
+            fetching.give_back()
 
     def _renew(self, token: Token, until: float | None) -> Token:
         """Renew early; a failure leaves the old token in use, and a moment's peace."""

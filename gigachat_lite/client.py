@@ -1,7 +1,8 @@
 """The client, in the order in which a request flows: Transport, Client.
 
-On the same road lie ``config.py`` and ``auth.py`` before Transport, ``trust.py``, ``adapters.py`` and ``faults.py``
-below it, ``decode.py`` between Transport and Client, and the endpoints with a name of their own in ``resources.py``.
+On the same road lie ``config.py`` and ``auth.py`` before Transport, ``trust.py``, ``adapters.py``, ``connections.py``
+and ``faults.py`` below it, ``decode.py`` between Transport and Client, and the endpoints with a name of their own in
+``resources.py``.
 Data moves one way: config dict -> Call -> PreparedRequest -> Response -> plain data -> Obj. What decides is a pure
 function over plain values; what does I/O is thin.
 """
@@ -16,9 +17,7 @@ import importlib
 import json
 import logging
 import os
-import queue
 import random
-import threading
 import time
 import traceback
 import zlib
@@ -28,13 +27,15 @@ from weakref import WeakSet
 
 import requests
 from requests.cookies import RequestsCookieJar
-from requests.utils import get_environ_proxies, select_proxy
+from requests.utils import select_proxy
 
 from . import models
-from .adapters import TLSAdapter, Try, local
+from .adapters import TLSAdapter
+from .addresses import host_of, route_of
 from .aio import AsyncNames, stream_twin, twin
 from .auth import Token, TokenCache, fetch_by_key, fetch_by_password, new_token, refuse_to_fetch, token_file
-from .config import DEFAULTS, Secret, check_proxy, coerce, did_you_mean, host_of, is_loopback, load_config, redact, veil
+from .config import DEFAULTS, coerce, did_you_mean, load_config, redact
+from .connections import Try, local
 from .context import chat_url, chat_url_cvar, check_headers, context_headers
 from .decode import (
     HIDDEN_LIMIT,
@@ -45,7 +46,7 @@ from .decode import (
     iter_lines,
     iter_sse,
     read_json,
-    unveiled,
+    request_id,
     x_headers,
 )
 from .exceptions import (
@@ -53,13 +54,12 @@ from .exceptions import (
     GigaChatException,
     ModelNotSpecifiedError,
     NotFoundError,
-    RequestTimeout,
-    TransportError,
     excerpt,
     printable,
 )
 from .faults import (
     ERROR_LIMIT,
+    FOREIGN,
     fault_of,
     parse_date,
     parse_retry_after,
@@ -81,6 +81,8 @@ from .models import (
     with_headers,
 )
 from .models.chat import names_model
+from .places import Limiter
+from .secret import Hidden, Secret, unveiled, veil
 from .trust import Trust
 from .workers import Crew
 
@@ -148,84 +150,6 @@ class Call(NamedTuple):
         return self.body is None or isinstance(self.body, bytes) or self.body.rewind(error)
 
 
-class _Me(threading.local):
-    def __init__(self) -> None:
-        self.token = object()  # unlike a thread's number, this is never given to another thread
-
-
-_me = _Me()
-
-
-class Slot:
-    """One of the limiter's places; given back once, however often it is asked to, without taking a lock."""
-
-    __slots__ = ("_once", "_owners")
-
-    def __init__(self, number: int, home: queue.SimpleQueue[int], owners: dict[int, object]) -> None:
-        self._once = [(number, home)]
-        self._owners = owners
-        self.pass_on()
-        if local.watch is not None:
-            local.watch.slot = self
-
-    def pass_on(self) -> None:
-        """Count the place as this thread's: the one that reads the stream, not the one that opened it."""
-        for number, _ in self._once:
-            self._owners[number] = _me.token
-
-    def give_back(self) -> None:
-        """Put the place back; safe in a finalizer."""
-        try:
-            number, home = self._once.pop()
-        except IndexError:
-            return
-        self._owners.pop(number, None)
-        home.put(number)
-
-
-class Limiter:
-    """As many generating calls at a time as the key allows; the others wait, up to a limit.
-
-    A SimpleQueue, because a finalizer gives places back, and semaphores deadlock there on Python 3.7.
-    """
-
-    def __init__(self, size: int, wait: float | None) -> None:
-        self.size = size
-        self.wait = wait
-        self._settings = f"max_connections={size}, pool_timeout={wait}"
-        self._free: queue.SimpleQueue[int] = queue.SimpleQueue()
-        self._owners: dict[int, object] = {}
-        for number in range(size):
-            self._free.put(number)
-
-    def take(self, until: float | None = None) -> Slot:
-        """Take a place, waiting ``pool_timeout`` seconds and no longer than the deadline."""
-        try:
-            number = self._free.get_nowait()
-        except queue.Empty:
-            number = self._queue_up(until)
-        return Slot(number, self._free, self._owners)
-
-    def _queue_up(self, until: float | None) -> int:
-        if list(self._owners.values()).count(_me.token) == self.size:
-            raise self.own_streams("thread")
-        left = None if until is None else max(until - time.monotonic(), 0)
-        try:
-            return self._free.get(timeout=min((x for x in (self.wait, left) if x is not None), default=None))
-        except queue.Empty:
-            raise self.late("threads") from None
-
-    def own_streams(self, who: str) -> TransportError:
-        """Say that nobody else can make a place free: ``who`` is a thread, or a task."""
-        own = f"this {who}'s own open streams hold every place ({self._settings})"
-        return TransportError(own + f": read them to the end or {'a' * (who == 'task')}close() them")
-
-    def late(self, who: str) -> RequestTimeout:
-        """Say that no place came free in time."""
-        what = f"other {who}' calls and open streams hold them all ({self._settings})"
-        return RequestTimeout("no free place in time: " + what)
-
-
 class NoCookies(RequestsCookieJar):
     """A jar that stores nothing, and spares looking for what it might store."""
 
@@ -267,12 +191,7 @@ class Transport:
         self.session.mount(
             origin, TLSAdapter(self.trusts.get(origin), self.config["max_connections"] + SPARE_CONNECTIONS)
         )
-        proxy, where = self.config["proxy"], "proxy (GIGACHAT_PROXY)"
-        here = origin.startswith("http:") and is_loopback(host_of(url))  # clear text that is not to leave this machine
-        if proxy is None and self.config["trust_env"] and not here:
-            proxy = Secret(select_proxy(url, get_environ_proxies(url, no_proxy=None)) or "")
-            where = "the proxy of the environment"
-        self.routes[origin] = {urlsplit(url).scheme: check_proxy(proxy, where)} if proxy else {}
+        self.routes[origin] = route_of(url, self.config)
 
     def send(self, call: Call) -> Reply:
         """Send a call until it is answered or may not be sent again, and raise what stands in the way.
@@ -294,7 +213,7 @@ class Transport:
         url = call.path if "://" in call.path else self.config["base_url"] + call.path
         trust = self.trusts.get(origin_of(url))
         if origin_of(url) not in self.routes:
-            raise ConfigurationError(f"{origin_of(url)} is not the host of base_url, and nothing is sent to any other")
+            raise ConfigurationError(f"{host_of(url)} is not the host of base_url, and nothing is sent to any other")
         own_token = "Authorization" not in call.headers
         tries, renewed = 1, False
         while True:
@@ -323,14 +242,13 @@ class Transport:
 
     def _try(self, call: Call, url: str, token: Token | None, tries: int) -> Reply:
         request = self._prepare(call, url, token)
-        note = Try(call.until, (call.timeout or self.config["timeout"])[1])
+        note = Try(call.until, (call.timeout or self.config["timeout"])[1], strict=call.raw)
         began = time.monotonic()
         reply = self._exchange(request, note, call)
         if logger.isEnabledFor(logging.DEBUG):
             ms = (time.monotonic() - began) * 1000
             status = reply.fault or reply.response.status_code
-            about = printable(reply.response.headers.get("X-Request-Id") or "")
-            path = urlsplit(url).path
+            about, path = printable(request_id(reply.response)), printable(urlsplit(url).path)
             logger.debug("%s %s: %s, try %d, %.0f ms, request id %s", call.method, path, status, tries, ms, about)
         return reply
 
@@ -360,7 +278,7 @@ class Transport:
     def _exchange(self, request: requests.PreparedRequest, note: Try, call: Call) -> Reply:
         url = str(request.url)
         route = self.routes[origin_of(url)]
-        local.note = note
+        outer, local.note = local.note, note  # a body that is being sent may ask something itself
         try:
             connect = note.patience((call.timeout or self.config["timeout"])[0])
             response = self.session.send(
@@ -372,23 +290,24 @@ class Transport:
                 verify=True,
                 cert=None,
             )
-        except Exception as exc:
+        except FOREIGN as exc:
             fault = fault_of(exc, note)
             return Reply(url, note, requests.Response(), error=self.translate(exc, url, note), fault=fault)
-        except BaseException as exc:  # Ctrl-C, say
+        except BaseException as exc:  # Ctrl-C, or what a handler of another signal raises
             traceback.clear_frames(exc.__traceback__)  # the headers are in them
             raise
         finally:
-            local.note = None
+            local.note = outer
         try:
             return judge(Reply(url, note, response, Body(response, note)), call.stream, call.raw)
-        except Exception as exc:
+        except FOREIGN as exc:
             response.close()
             fault = fault_of(exc, note)
             error = self.translate(exc, url, note)
             return Reply(url, note, response, error=error, fault="deadline" if fault == "deadline" else "broken")
-        except BaseException:
+        except BaseException as exc:
             response.close()
+            traceback.clear_frames(exc.__traceback__)  # the body is in them
             raise
 
     def translate(self, exc: Exception, url: str, note: Try) -> GigaChatException:
@@ -428,36 +347,38 @@ def judge(reply: Reply, stream: bool, raw: bool = False) -> Reply:
         if file:  # in JSON, and so perhaps an error
             data, whole = body.read_head(HIDDEN_LIMIT)
             if not whole:
-                return reply._replace(data=data)
+                return reply._replace(data=Hidden(data))
         else:
-            data = body.read_all(None if good and not raw else ERROR_LIMIT)
+            data = body.read_all(ERROR_LIMIT if raw or stream or not good else None)
     except (OSError, http.client.HTTPException, zlib.error):
         if good:
             raise
         data = b""  # a broken error is still that error
         body.close()
-    response._content, response._content_consumed = data, True  # type: ignore[attr-defined]
+    response._content, response._content_consumed = b"", True  # type: ignore[attr-defined]
     if not good:
         return refuse(reply, status, data)
     hidden = hidden_status(data)
     if hidden:
         return refuse(reply, hidden, data)
     if stream:
-        return refuse(reply, status, data[:ERROR_LIMIT], "the answer is no event stream: " + (excerpt(data) or "empty"))
+        return refuse(reply, status, data[:ERROR_LIMIT], "the answer is no event stream: ")
     if raw and not file:
-        return refuse(reply, status, data[:ERROR_LIMIT], "the answer is no file: " + (excerpt(data) or "empty"))
-    return reply._replace(data=data)
+        return refuse(reply, status, data[:ERROR_LIMIT], "the answer is no file: ")
+    return reply._replace(data=Hidden(data))
 
 
 def refuse(reply: Reply, status: int, data: bytes, message: str | None = None) -> Reply:
-    """Make a reply an error of its status."""
-    message = message and unveiled(message.encode("utf-8", "replace"), reply.response).decode("utf-8", "replace")
-    error = response_error(reply.url, status, unveiled(data, reply.response), reply.response.headers, message)
+    """Make a reply an error of its status; a message that ends in a colon goes on with what the answer was."""
+    data = unveiled(data, reply.response)
+    if message and message.endswith(": "):
+        message += excerpt(data) or "empty"
+    error = response_error(reply.url, status, data, reply.response.headers, message)
     date = parse_date(reply.response.headers.get("Date"), time.time())
     wish = parse_retry_after(reply.response.headers.get("Retry-After"), date)
     if wish is not None:
         error.retry_after = wish
-        error.hint = f"The service asks to wait {wish:g} s. {error.hint}"
+        error.hint = f"The service asks to wait {wish:.10g} s. {error.hint}"
     return reply._replace(error=error, fault=status if error.status_code != 200 else "not understood")
 
 
@@ -520,6 +441,8 @@ def watch_forks() -> None:
             trusts = client._transport.trusts
             for trust in trusts.values():
                 trust.renew()
+            for adapter in client._transport.session.adapters.values():
+                adapter.renew()  # type: ignore[attr-defined]
             client._start(client._tokens.peek(), trusts)
 
     os.register_at_fork(after_in_child=renew)
@@ -615,7 +538,7 @@ class GigaChat(AsyncNames):
     def _token_of(self, reply: Reply) -> Token | None:
         date, buffer = reply.response.headers.get("Date"), self.config["token_expiry_buffer_ms"] / 1000
         try:
-            data = decode_json(reply.data.decode("utf-8"))
+            data = decode_json(reply.data.open().decode("utf-8"))
             return new_token(data, date, time.time(), time.monotonic(), buffer)
         except (ValueError, AttributeError, RecursionError):
             return None
@@ -809,8 +732,9 @@ class GigaChat(AsyncNames):
     def _wrap(self, reply: Reply, expected: type, kind: Callable[[Any], T]) -> T:
         value = read_json(reply)
         if not isinstance(value, expected):
-            what = f"the answer is a JSON {type(value).__name__} where a {expected.__name__} was expected"
-            data = unveiled(reply.data[:ERROR_LIMIT], reply.response)
+            value = type(value).__name__  # and no more of it, for the frames of an error are shown
+            what = f"the answer is a JSON {value} where a {expected.__name__} was expected"
+            data = unveiled(reply.data.open()[:ERROR_LIMIT], reply.response)
             raise response_error(reply.url, reply.response.status_code, data, reply.response.headers, what)
         return with_headers(kind(value), x_headers(reply.response))
 
@@ -823,14 +747,9 @@ class GigaChat(AsyncNames):
                 place = "thread_options" if "/threads" in call.path else "a dict: {'messages': [...], %r: ...}" % name
                 near = f"; a field of the request goes into {place}"
             raise TypeError(f"no such option: {name!r}{near}")
-        given = options.get("headers") or {}
-        if not isinstance(given, Mapping):
-            raise TypeError(f"headers: a dict is needed, not {type(given).__name__}")
-        options["headers"] = given = veil(given)  # in place: the frames above hold the same options
-        headers = veil(check_headers([*context_headers().items(), *given.items()]))
         timeout = options.get("timeout")
         call = call._replace(
-            headers=headers,
+            headers=self._headers(options),
             timeout=None if timeout is None else coerce("timeout", timeout, "option timeout"),
             until=self._until(options.get("deadline")),
         )
@@ -840,6 +759,19 @@ class GigaChat(AsyncNames):
             if error.message == "No such model" and not call.path.startswith("/files"):
                 self._offer_models(error, call)
             raise
+
+    def _headers(self, options: Options) -> dict[str, str]:
+        """Merge the headers of the context and of a call; of those that cannot be sent, no frame keeps anything."""
+        given: Any = options.get("headers") or {}
+        error: Exception = TypeError(f"headers: a dict is needed, not {type(given).__name__}")
+        try:
+            if isinstance(given, Mapping):
+                options["headers"] = given = veil(given)  # in place: the frames above hold the same options
+                return check_headers([*context_headers().items(), *given.items()])
+        except (TypeError, ValueError) as exc:
+            error = type(exc)(*exc.args)
+        options["headers"] = given = {}
+        raise error
 
     def _until(self, deadline: float | None) -> float | None:
         seconds = self.config["deadline"] if deadline is None else coerce("deadline", deadline, "option deadline")
@@ -854,7 +786,7 @@ class GigaChat(AsyncNames):
             kind = "embedder" if path == "/embeddings" else "chat"
             ids = [model.id for model in offered.data if path.startswith("/models") or model.type in (kind, None)]
             error.hint = f"The service offers: {', '.join(ids)}. {error.hint}"
-        except Exception:  # the hint is a kindness; the error stands without it
+        except (GigaChatException, *FOREIGN):  # the hint is a kindness; the error stands without it
             logger.debug("the models could not be listed")
 
     def _model(self) -> str:

@@ -14,10 +14,9 @@ import ssl
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, NamedTuple
 from urllib.parse import urlsplit
 
-from urllib3.util import parse_url
-
+from .addresses import auth_url, base_url, host_of, is_loopback, proxy_address
 from .exceptions import ConfigurationError, printable
-from .trust import is_gigachat
+from .secret import Hidden, Secret, redact, veil
 
 __all__ = ["DEFAULTS", "load_config", "redact"]
 
@@ -99,19 +98,9 @@ DEFAULTS: dict[str, Any] = {
 }
 PREFIX = "GIGACHAT_"
 KEY_ALIASES = ("AUTH_KEY", "API_KEY", "AUTHORIZATION_KEY", "AUTHORIZATION_DATA")
-SECRETS = ("credentials", "client_secret", "access_token", "password", "key_file_password", "proxy")
 WAYS = (("credentials",), ("client_id", "client_secret"), ("user", "password"))
 NOT_WITH_CONTEXT = ("ca_bundle_file", "cert_file", "key_file", "key_file_password", "verify_ssl_certs")
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
-
-
-class Secret(str):
-    """A string that does not show itself in a repr, and so not in the frames that a crash reporter collects."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "'***'"
 
 
 class Layer(NamedTuple):
@@ -162,27 +151,13 @@ def load_config(
     return config
 
 
-def veil(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep what was given from showing itself; a secret may have slipped into any setting or header."""
-    return {key: Secret(value) if isinstance(value, str) else value for key, value in values.items()}
-
-
 def coerce(key: str, value: Any, where: str) -> Any:
     """Give a setting its type, or say what is wrong with it and where it came from."""
     try:
-        return COERCE[key](value)
+        return COERCE[key](value.open() if isinstance(value, Hidden) else value)
     except (TypeError, ValueError) as exc:
         what = printable(f"{where}: {exc}")  # a path may hold anything
     raise ConfigurationError(what)  # here, so that no frame that held a refused secret goes along
-
-
-def redact(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Copy a config for printing, with its secrets masked.
-
-    >>> redact({"credentials": "c2VjcmV0", "scope": "GIGACHAT_API_PERS", "password": None})
-    {'credentials': '***', 'scope': 'GIGACHAT_API_PERS', 'password': None}
-    """
-    return {key: "***" if key in SECRETS and value else value for key, value in config.items()}
 
 
 HABITS = {"api_key": "credentials", "auth_key": "credentials", "token": "access_token", "verify": "verify_ssl_certs"}
@@ -215,21 +190,32 @@ def _layer(origin: str, environ: Mapping[str, str], where: str) -> Layer:
         elif key == "token":
             setting = "credentials" if _is_key(value) else "access_token"
         elif key not in DEFAULTS or key == "ssl_context":
-            near = did_you_mean(key.upper(), [known.upper() for known in DEFAULTS], PREFIX)
-            logger.warning("%s in %s is not a setting of gigachat_lite%s", name, where, near)
+            logger.warning("%s in %s is not a setting of gigachat_lite%s", *_unknown(name, key, where))
             continue
         if setting == key or setting not in found:  # the setting's own name is stronger than an alias
             found[setting], names[setting] = value, name
     return Layer(origin, found, names)
 
 
+def _unknown(name: str, key: str, where: str) -> tuple[str, str, str]:
+    """Say what a variable is called that nobody knows; one from a line without "=" has its value in its name.
+
+    >>> _unknown("GIGACHAT_CREDENTIALS:c2VjcmV0==", "credentials:c2vjcmv0==", ".env")
+    ('GIGACHAT_CREDENTIALS…', '.env', '; is there a "=" behind its name?')
+    """
+    if re.fullmatch("[A-Z][A-Z0-9_]{,40}", name):
+        return name, where, did_you_mean(key.upper(), [known.upper() for known in DEFAULTS], PREFIX)
+    known = max((known for known in DEFAULTS if key.startswith(known)), key=len, default="")
+    return PREFIX + known.upper() + "…", where, '; is there a "=" behind its name?'
+
+
 def _env_path(env_file: bool | str | os.PathLike[str] | None) -> str:
     if env_file is False:
         return ""
     if env_file is not None and env_file is not True:
-        path = os.path.expanduser(os.fspath(env_file))
+        path: str = coerce("env_file", env_file, "argument env_file")
         if not os.path.exists(path) or os.path.isdir(path):
-            raise ConfigurationError(f"argument env_file: there is no file {path}")
+            raise ConfigurationError(printable(f"argument env_file: there is no file {path}"))
         return path
     from dotenv import find_dotenv
 
@@ -265,14 +251,29 @@ def _read_env_file(path: str) -> dict[str, str]:
 
     try:
         with open(path, "rb") as file:
-            text = decode_text(file.read())
+            decoded = decode_text(file.read())
     except OSError as exc:
         raise ConfigurationError(f"{path} cannot be read: {exc.strerror}") from exc
-    if text is None:
+    if decoded is None:
         raise ConfigurationError(f"{path} is neither utf-8, utf-16 nor cp1251")
+    text = Secret(decoded)
+    del decoded
     logger.debug("settings are read from %s", path)
-    values = dotenv_values(stream=io.StringIO(text), interpolate=False)
-    return veil({name: value for name, value in values.items() if value is not None})
+    found = veil(_pairs(dotenv_values(stream=io.StringIO(text), interpolate=False)))
+    for number in _odd_lines(text, found):
+        logger.warning("%s, line %d is not understood: NAME=value is needed, its quotes closed", path, number)
+    return found
+
+
+def _pairs(values: Mapping[str, str | None]) -> dict[str, str]:
+    sound = re.compile(rf"{PREFIX}[A-Z0-9_]*|(?!{PREFIX})\w+")  # what is none may be a whole line, with a key in it
+    return {name: value for name, value in values.items() if value is not None and sound.fullmatch(name)}
+
+
+def _odd_lines(text: str, found: Iterable[str]) -> list[int]:
+    """Number the lines that begin with a setting and brought none, as one with a colon in place of the equals sign."""
+    names = (re.match(rf"\s*(?:export\s+)?({PREFIX}[A-Z_]*)", line) for line in text.splitlines())
+    return [i for i, name in enumerate(names, 1) if name and not any(known.startswith(name[1]) for known in found)]
 
 
 def _choose_way(layers: list[Layer]) -> None:
@@ -325,9 +326,8 @@ def _settle(config: dict[str, Any], name: Callable[[str], str], rank: Mapping[st
     for key in ("base_url", "auth_url"):
         scheme, host = urlsplit(config[key]).scheme, host_of(config[key])
         if scheme == "http" and not config["allow_http"] and not is_loopback(host):
-            raise ConfigurationError(
-                f"{name(key)}: http:// would send the key in clear text; use https://, or allow_http=True"
-            )
+            advice = "use https://, or allow_http=True (GIGACHAT_ALLOW_HTTP)"
+            raise ConfigurationError(f"{name(key)}: http:// would send the key in clear text; {advice}")
     if config["model"] is None and not ("." + host_of(config["base_url"])).endswith(".giga.chat"):
         config["model"] = "GigaChat"
     if config["max_connections"] is None:
@@ -343,42 +343,17 @@ def _settle(config: dict[str, Any], name: Callable[[str], str], rank: Mapping[st
             raise ConfigurationError(f"{name(key)} needs {partner} beside it")
 
 
-def host_of(url: str) -> str:
-    """Take the host out of a URL, in lower case and without a port.
-
-    >>> host_of("https://API.giga.chat:443/v1"), host_of("http://[::1]:80/")
-    ('api.giga.chat', '::1')
-    """
-    return urlsplit(url).hostname or ""
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a host is this machine.
-
-    >>> is_loopback("localhost"), is_loopback("127.0.0.2"), is_loopback("127.example.com")
-    (True, True, False)
-    """
-    return host in ("localhost", "::1") or re.fullmatch(r"127(\.\d{1,3}){3}", host) is not None
-
-
-def check_proxy(proxy: str, origin: str) -> Secret:
-    """Refuse a proxy that requests cannot use, before it raises something less clear; give it back with its scheme."""
-    checked: Secret = coerce("proxy", proxy, origin)
-    scheme = checked.partition("://")[0].lower()
-    if scheme == "http":
-        return checked
-    if scheme not in ("socks4", "socks4a", "socks5", "socks5h"):
-        raise ConfigurationError(f"{origin}: a proxy of scheme {scheme!r} is not supported; use http:// or socks5h://")
-    try:
-        import socks  # type: ignore[import-untyped] # noqa: F401
-    except ImportError:
-        raise ConfigurationError(
-            f"{origin}: a SOCKS proxy needs PySocks (pip install pysocks), or use an http:// proxy"
-        ) from None
-    return checked
-
-
 def _text(value: Any) -> str:
+    return _utf_8(_bare(value))
+
+
+def _utf_8(text: str) -> str:
+    if re.search("[\ud800-\udfff]", text):  # as Python keeps the bytes of a variable that are none
+        raise ValueError("a letter of it is not UTF-8")
+    return text
+
+
+def _bare(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError(f"a string is needed, not {type(value).__name__}")
     text = value.strip()
@@ -400,7 +375,7 @@ def _name(value: Any) -> str:
 def _secret(value: Any) -> Secret:
     if not isinstance(value, str) or len(value.encode("utf-8", "replace")) > 1024:
         raise ValueError("a string of at most 1024 bytes is needed")
-    return Secret(value)
+    return Secret(_utf_8(value))
 
 
 def _without_scheme(value: Any) -> str:
@@ -437,54 +412,6 @@ def _token(value: Any) -> Secret:
     if not re.fullmatch(r"[\x21-\x7e]+", token):
         raise ValueError("a token has no spaces and no letters beyond ASCII")
     return Secret(token)
-
-
-def _url(value: Any) -> str:
-    """Take an address as people write it: any case of scheme, with or without a final slash or the default port."""
-    text = _text(value)
-    try:
-        parts = urlsplit(text if "://" in text else "https://" + text)
-        port, host = parts.port, parts.hostname or ""
-        if port == 0:
-            raise ValueError
-    except ValueError:
-        raise ValueError("this is not an address") from None
-    if parts.username is not None or parts.password is not None:
-        raise ValueError("a user and a password do not belong into an address: give user and password")
-    usable = re.fullmatch(r"[\w.-]+|[0-9a-f:.%]+", host) and not re.search(r"\s", text)
-    if parts.scheme not in ("http", "https") or not usable or parts.query or parts.fragment:
-        raise ValueError("an address such as https://api.giga.chat/v1 is needed")
-    path = parts.path.rstrip("/")
-    netloc = f"[{host}]" if ":" in host else host
-    if port and port != {"http": 80, "https": 443}[parts.scheme]:
-        netloc += f":{port}"
-    return f"{parts.scheme}://{netloc}{path}"
-
-
-def _base_url(value: Any) -> str:
-    """Take the API's address, also with too much or too little of a path behind a GigaChat host."""
-    url = re.sub("/chat/completions$", "", _url(value))
-    if is_gigachat(host_of(url)) and urlsplit(url).path in ("", "/api"):
-        url = url[: -len(urlsplit(url).path) or None] + ("/v1" if host_of(url).endswith("giga.chat") else "/api/v1")
-    return url
-
-
-def _auth_url(value: Any) -> str:
-    """Take the address where tokens are made; a host alone gets the path that the service has there."""
-    url = _url(value)
-    return url + "/api/v2/oauth" if url.count("/") == 2 else url
-
-
-def _proxy(value: Any) -> Secret:
-    """Take what urllib3 can take apart, for its own error would show the password."""
-    text, usable = _text(value), False
-    with contextlib.suppress(ValueError):
-        parts = urlsplit(text if "://" in text else "http://" + text)
-        words = (parts.hostname or "").split()
-        usable = len(words) == 1 and (parts.port or 1) > 0 and bool(parse_url(parts.geturl()).host)
-    if not usable:
-        raise ValueError("an address such as http://proxy.example:3128 is needed")
-    return Secret(parts.geturl())
 
 
 def _bool(value: Any) -> bool:
@@ -541,7 +468,7 @@ def _items(value: Any) -> list[Any]:
 def _timeout(value: Any) -> tuple[float | None, float | None]:
     parts = value if isinstance(value, (tuple, list)) else _items(str(value))
     if len(parts) not in (1, 2):
-        raise ValueError("seconds are needed, or a pair (connect, read)")
+        raise ValueError("seconds are needed, as 30, or a pair to connect and to wait, as 10,180")
     connect, read = (None if part is None else _limit(part) for part in (parts[0], parts[-1]))
     return connect, read
 
@@ -553,8 +480,18 @@ def _codes(value: Any) -> tuple[int, ...]:
     return codes
 
 
+def _path(value: Any) -> str:
+    path = os.path.expanduser(os.fspath(value) if isinstance(value, os.PathLike) else _bare(value))
+    try:
+        if b"\0" not in os.fsencode(path):
+            return path
+    except UnicodeEncodeError:
+        pass
+    raise ValueError("a letter of it cannot stand in a path")
+
+
 def _file(value: Any) -> str:
-    path = os.path.expanduser(os.fspath(value) if isinstance(value, os.PathLike) else _text(value))
+    path = _path(value)
     if "-----BEGIN" in path:  # perhaps a private key
         raise ValueError("this is the text of a file: give the path of one")
     if not os.path.exists(path):
@@ -563,10 +500,14 @@ def _file(value: Any) -> str:
 
 
 def _token_cache(value: Any) -> bool | str:
-    """Take a switch, or a folder to keep tokens in."""
+    """Take a switch, or a folder to keep tokens in, whose name has a slash: a misspelt switch is none."""
     with contextlib.suppress(ValueError):
         return _bool(value)
-    return os.path.abspath(os.path.expanduser(os.fspath(value) if isinstance(value, os.PathLike) else _text(value)))
+    if isinstance(value, str) and not re.search(r"[/\\~]", value):
+        raise ValueError("true, false or a folder such as ./tokens is needed")
+    with contextlib.suppress(OSError):
+        return os.path.abspath(_path(value))
+    raise ValueError("the working directory is gone: give the whole path of a folder")
 
 
 def _context(value: Any) -> ssl.SSLContext:
@@ -579,9 +520,10 @@ COERCE: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("scope", "model"), _text),
     **dict.fromkeys(("client_id", "user"), _name),
     **dict.fromkeys(("password", "key_file_password"), _secret),
-    "base_url": _base_url,
-    "auth_url": _auth_url,
+    "base_url": lambda value: base_url(_text(value)),
+    "auth_url": lambda value: auth_url(_text(value)),
     **dict.fromkeys(("ca_bundle_file", "cert_file", "key_file"), _file),
+    "env_file": _path,
     **dict.fromkeys(("verify_ssl_certs", "auth_client_cert", "profanity_check", "trust_env", "allow_http"), _bool),
     **dict.fromkeys(("deadline", "pool_timeout"), _limit),
     **dict.fromkeys(("retry_backoff_factor", "token_expiry_buffer_ms"), _number),
@@ -595,5 +537,5 @@ COERCE: dict[str, Callable[[Any], Any]] = {
     "max_retries": _count(0),
     "retry_on_status_codes": _codes,
     "flags": _items,
-    "proxy": _proxy,
+    "proxy": lambda value: proxy_address(_text(value)),
 }

@@ -10,6 +10,8 @@ import re
 from contextvars import ContextVar
 from typing import Any, Iterable, Mapping
 
+from .secret import Secret, veil
+
 __all__ = [
     "agent_id_cvar",
     "authorization_cvar",
@@ -67,17 +69,17 @@ def context_headers() -> dict[str, str]:
     """Collect the headers that the context asks for.
 
     >>> token = session_id_cvar.set("s-1")
-    >>> context_headers()
-    {'X-Session-ID': 's-1'}
+    >>> context_headers()["X-Session-ID"] == "s-1"
+    True
     >>> session_id_cvar.reset(token)
     """
-    headers = {}
-    for name, variable in _HEADERS:
-        value = variable.get()
-        if value:  # an empty one says nothing: programs pass on what may not be there
-            headers[name] = value
-    headers.update(custom_headers_cvar.get() or {})
-    return headers
+    # An empty one says nothing: programs pass on what may not be there.
+    headers = veil({name: variable.get() for name, variable in _HEADERS if variable.get()})
+    custom: Any = custom_headers_cvar.get() or {}
+    if not isinstance(custom, Mapping):
+        custom = type(custom).__name__
+        raise TypeError(f"custom_headers_cvar: a dict is needed, not {custom}")
+    return {**headers, **veil(custom)}
 
 
 def chat_url(base_url: str, path: str) -> str:
@@ -87,7 +89,7 @@ def chat_url(base_url: str, path: str) -> str:
     ('https://api.giga.chat/v3/chat', 'https://api.giga.chat/v1/my/chat')
     """
     if "://" in path:
-        return path
+        return Secret(path)  # it may have a password in it
     path = "/" + path.lstrip("/")
     versioned = re.match(r"/(api/)?v\d+(/|$)", path)
     return ("/".join(base_url.split("/", 3)[:3]) if versioned else base_url) + path
@@ -98,8 +100,9 @@ def check_headers(headers: Iterable[tuple[str, Any]]) -> dict[str, str]:
     checked: dict[str, tuple[str, str]] = {}
     for name, value in headers:
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            shown = re.sub("(?s):.+", ":", name) if isinstance(name, str) else name  # a value may follow
-            raise ValueError(f"{shown!r} is no name of a header")
+            begins = _NAME.match(name) if isinstance(name, str) else None  # a value may follow
+            shown = repr((begins[0] if begins else "")[:40] + "…") if isinstance(name, str) else type(name).__name__
+            raise ValueError(f"{shown} is no name of a header")
         if not isinstance(value, str) or not _VALUE.fullmatch(value):
             raise ValueError(f"the value of header {name} is no string of ASCII or Latin-1 letters")
         if name.lower() in NOT_YOURS:

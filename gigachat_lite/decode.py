@@ -8,14 +8,15 @@ import re
 import sys
 import threading
 import time
+import traceback
 import zlib
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Mapping, NamedTuple, NoReturn, TypeVar, cast
 
 import requests
 
-from .adapters import PIECE, Try
-from .exceptions import GigaChatException, StreamError, TLSError, TransportError, excerpt
-from .faults import ERROR_LIMIT, response_error
+from .connections import PIECE, Try
+from .exceptions import GigaChatException, StreamError, TLSError, TransportError, excerpt, printable
+from .faults import ERROR_LIMIT, FOREIGN, response_error
 from .models import (
     Answer,
     ChatCompletion,
@@ -24,11 +25,13 @@ from .models import (
     Usage,
     with_headers,
 )
+from .secret import Hidden, unveiled
 
 __all__ = ["Stream", "iter_lines", "iter_sse"]
 
 LOOK_ON = 0.05  # seconds to wait, after a stream's own end, for the end of its body
 GZIP_MAGIC = b"\x1f\x8b"
+MEMBERS = 100  # of a gzip body (RFC 1952, 2.2), each of which costs a copy of what is left
 EVENT_LIMIT = 8 << 20  # bytes of one event
 HIDDEN_LIMIT = 4096  # bytes of a body that may be an error though its status is 200
 
@@ -123,6 +126,11 @@ class Body:
         said = int(length) if re.fullmatch("[0-9]+", length) and not chunked else None
         self.left = counted if isinstance(counted, int) else said
         self._encoding = response.headers.get("Content-Encoding", "identity").lower()
+        # An answer without a body that announces one, as a 204 may: what follows on its connection belongs to nobody.
+        self._owed = counted == 0 and (chunked or bool(length.strip("0")))
+        coding = response.headers.get("Transfer-Encoding", "identity").lower()
+        if coding != "identity" and not getattr(self._raw._fp, "chunked", True):
+            raise TransportError(printable(f"the answer comes in a Transfer-Encoding that is not known: {coding}"))
 
     def read(self) -> bytes:
         """Read what has arrived, waiting for one byte at least."""
@@ -161,16 +169,18 @@ class Body:
         return head, False
 
     def _decompress(self, data: bytes, limit: int | None) -> bytes:
-        if self._encoding not in ("gzip", "x-gzip"):
+        if self._encoding not in ("gzip", "x-gzip") or not data:
             return data
-        plain, first = b"", True
-        while first or (data[:2] == GZIP_MAGIC and (limit is None or len(plain) < limit)):
-            unzip, first = zlib.decompressobj(zlib.MAX_WBITS | 16), False
+        plain = b""
+        for _ in range(MEMBERS):
+            unzip = zlib.decompressobj(zlib.MAX_WBITS | 16)
             plain += unzip.decompress(data, 0 if limit is None else limit - len(plain))
             if not unzip.eof and limit is None:
                 raise http.client.IncompleteRead(b"")
             data = unzip.unused_data
-        return plain
+            if data[:2] != GZIP_MAGIC or (limit is not None and len(plain) >= limit):
+                return plain
+        raise TransportError(f"the answer is compressed in more than {MEMBERS} parts")
 
     def finish(self) -> None:
         """Give the connection back if the body ends within 50 ms, else close it."""
@@ -178,7 +188,7 @@ class Body:
             self.note.until = time.monotonic() + min(LOOK_ON, self.note.patience(LOOK_ON) or 0)
             while self.read():
                 pass
-        except Exception:  # whatever it was, the stream was whole before it
+        except FOREIGN:  # whatever it was, the stream was whole before it
             self.close()
 
     def close(self) -> None:
@@ -198,7 +208,9 @@ class Body:
 
     def _give_back(self) -> None:
         self._raw._fp.close()
-        if self.note.let_go():
+        if self._owed or getattr(self._raw._fp, "surplus", False):
+            self.close()
+        elif self.note.let_go():
             self._raw.release_conn()
         else:  # another thread is shutting it down
             self.close()
@@ -211,11 +223,10 @@ class Reply(NamedTuple):
     note: Try
     response: requests.Response
     body: Body | None = None
-    data: bytes = b""
+    data: Hidden = Hidden(b"")  # of bytes: frames of an error hold a reply, and a gateway may echo what it was sent
     error: GigaChatException | None = None
     fault: str | int = ""
     slot: Any = None  # the place of the limiter that a stream holds: pass_on(), give_back()
-
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")
@@ -236,23 +247,23 @@ def decode_json(text: str) -> Any:
 def read_json(reply: Reply) -> Any:
     """Decode the body of an answer; one that is not JSON is an error that shows its beginning."""
     try:
-        return decode_json(reply.data.decode("utf-8"))
+        return decode_json(reply.data.open().decode("utf-8"))
     except (ValueError, RecursionError):
-        data = unveiled(reply.data[:ERROR_LIMIT], reply.response)
+        data = unveiled(reply.data.open()[:ERROR_LIMIT], reply.response)
     # Raised here and not above, for JSON's own error carries the whole text.
     what = "is empty" if not data.strip() else "is not JSON but: " + excerpt(data)
     raise response_error(reply.url, reply.response.status_code, data, reply.response.headers, "the answer " + what)
 
 
-def unveiled(data: bytes, response: requests.Response) -> bytes:
-    """Mask the token in an answer that echoes what it was sent, as a gateway's page may."""
-    token = response.request.headers.get("Authorization", "").rpartition(" ")[2].encode("latin-1")
-    return data.replace(token, b"***") if len(token) >= 8 else data
-
-
 def x_headers(response: requests.Response) -> dict[str, str | None]:
     """Take the ids out of an answer's headers, under the official library's names."""
     return {name: response.headers.get(name) for name in ("x-request-id", "x-session-id", "x-client-id")}
+
+
+def request_id(response: requests.Response) -> str:
+    """Take the id that the service's support asks for, for a log, where a gateway's echo is not to stand."""
+    said = response.headers.get("X-Request-Id")
+    return unveiled(said.encode("utf-8", "replace"), response).decode("utf-8", "replace") if said else ""
 
 
 class Assembly:
@@ -383,7 +394,7 @@ class EventStream:
             return self._advance()
         except StopIteration:
             raise
-        except Exception as exc:
+        except (GigaChatException, *FOREIGN) as exc:
             self._fail(exc)
         except BaseException:
             self._shut(self._body.close)
@@ -496,6 +507,7 @@ class EventStream:
         if isinstance(exc, UnicodeDecodeError):
             exc = StreamError("an event of the stream is not UTF-8")
         error = self._translate(exc, url, note)
+        traceback.clear_frames(exc.__traceback__)  # the event is in them
         if type(error) is TransportError or isinstance(error, TLSError):
             cause, error = error.__cause__, StreamError(*error.args)
             error.__cause__ = cause

@@ -5,6 +5,7 @@ Pure functions over plain values, as tables where they can be.
 
 from __future__ import annotations
 
+import http.client
 import math
 import random
 import re
@@ -12,6 +13,7 @@ import socket
 import ssl
 import time
 import traceback
+import zlib
 from datetime import timezone
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Callable, Mapping, Union
@@ -19,9 +21,9 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.structures import CaseInsensitiveDict
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ReadTimeoutError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError
 
-from .config import host_of
+from .addresses import host_of
 from .exceptions import (
     AuthenticationError,
     BadRequestError,
@@ -41,13 +43,15 @@ from .exceptions import (
 from .trust import UNKNOWN_ISSUER, explain, verify_code
 
 if TYPE_CHECKING:
-    from .adapters import Try
+    from .connections import Try
 
 ERROR_LIMIT = 64 << 10  # bytes that are read and kept of an error's body
 SCOPES = (
     "GIGACHAT_API_PERS (private persons), GIGACHAT_API_B2B (companies, prepaid), "
     "GIGACHAT_API_CORP (companies, pay as you go)"
 )
+# What requests, urllib3 and those below them raise. Anything else is the caller's own, as of a signal's handler.
+FOREIGN = (OSError, HTTPError, http.client.HTTPException, zlib.error, ValueError, TypeError, AttributeError)
 Fault = Union[str, int]  # a word for what went wrong on the way, or the status of the answer
 
 NOT_SENT: set[Fault] = {"refused", "dns", "connect timeout"}
@@ -83,7 +87,7 @@ def fault_of(exc: BaseException, note: Try) -> Fault:
         return "tls"
     if any_is(socket.gaierror):
         return "dns"
-    if isinstance(exc, (TypeError, ValueError)):
+    if isinstance(exc, (TypeError, ValueError, AttributeError)):
         return "not sent"  # refused on this side, such as an address that no adapter is mounted for
     if any_is(NewConnectionError):
         return "refused"
@@ -165,13 +169,13 @@ def parse_date(text: str | None, default: float) -> float:
 
 WHAT_HAPPENED = {
     "dns": "the name cannot be resolved; check base_url, auth_url, and whether a proxy is needed (GIGACHAT_PROXY)",
-    "refused": "no connection; check base_url (GIGACHAT_BASE_URL) and whether a proxy is needed (GIGACHAT_PROXY)",
+    "refused": "no connection; check base_url (GIGACHAT_BASE_URL) or auth_url, and whether a proxy is needed",
     "connect timeout": "no connection within the connect timeout; a proxy may be needed (proxy, GIGACHAT_PROXY)",
     "read timeout": "nothing came for {read} s (timeout, GIGACHAT_TIMEOUT)",
     "deadline": "the deadline of this call ran out; give it more (deadline, GIGACHAT_DEADLINE)",
     "proxy": "the proxy refuses the connection",
     "broken": "the answer broke off before its end; ask again",
-    "stale": "the connection was closed before the answer",
+    "stale": "the connection was closed before the answer; ask again",
     "lost": "the connection was closed before the answer (is a client certificate wanted? cert_file, key_file)",
 }
 

@@ -16,6 +16,7 @@ import uuid
 from typing import IO, TYPE_CHECKING, Any, Callable, Iterator, Optional, Tuple, Union, cast
 
 from .exceptions import GigaChatException, ResponseError, printable
+from .faults import FOREIGN
 
 if TYPE_CHECKING:
     from .decode import Body, Reply
@@ -207,7 +208,7 @@ class Upload:
 
 def receive(reply: Reply, write: Callable[[bytes], object], translate: Callable[..., GigaChatException]) -> int:
     """Hand the bytes of an answer to ``write`` as they arrive, and count them; a short body is an error."""
-    body, piece, size = cast("Body", reply.body), reply.data, 0
+    body, piece, size = cast("Body", reply.body), reply.data.open(), 0
     reply.note.outer = sys.exc_info()[1]
     try:
         while True:
@@ -215,7 +216,7 @@ def receive(reply: Reply, write: Callable[[bytes], object], translate: Callable[
             size += len(piece)
             try:
                 piece = body.read()
-            except Exception as exc:
+            except FOREIGN as exc:
                 raise translate(exc, reply.url, reply.note) from exc
             if not piece:
                 return size

@@ -16,11 +16,12 @@ from . import models
 from .client import Call, GigaChat, room, with_field
 from .config import did_you_mean
 from .context import chat_completions_url_cvar, chat_url
-from .decode import decode_json, read_json, unveiled, x_headers
+from .decode import decode_json, read_json, x_headers
 from .faults import ERROR_LIMIT, response_error
 from .models import A, ChatCompletion, Payload, check_fields, check_request, path_id, strings, to_json, with_headers
 from .models.base import own_id
 from .models.chat import names_model
+from .secret import unveiled
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -208,7 +209,8 @@ class BatchesResource(Resource):
         found = self._read(reply)
         same = [batch for batch in found if batch.get("id", batch_id) == batch_id]
         if not same:
-            raise response_error(reply.url, 404, reply.data[:ERROR_LIMIT], reply.response.headers, "no such batch")
+            data, headers = unveiled(reply.data.open()[:ERROR_LIMIT], reply.response), reply.response.headers
+            raise response_error(reply.url, 404, data, headers, "no such batch")
         return with_headers(models.Batch(same[0]), x_headers(reply.response))
 
     def list(self, **options: Unpack[Options]) -> Batches:
@@ -230,7 +232,8 @@ class BatchesResource(Resource):
             raise ValueError(f"this batch has no results yet: its status is {done.get('status')!r}")
         path = f"/files/{path_id(done['output_file_id'], 'output_file_id')}/content"
         reply = self._client._send(Call("GET", path, each=lambda: {"Accept": "*/*"}), options)
-        data = reply.data[3:] if reply.data.startswith(b"\xef\xbb\xbf") else reply.data
+        data = reply.data.open()
+        data = data[3:] if data.startswith(b"\xef\xbb\xbf") else data
         lines = [self._read_line(reply, line) for line in data.split(b"\n") if line.strip()]
         kind = models.Embeddings if done.get("method") == "embedder" else ChatCompletion
         return {str(line.get("id", i)): self._result(reply, line, kind) for i, line in enumerate(lines)}

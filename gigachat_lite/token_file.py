@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import logging
-import math
 import os
 import re
 import stat
@@ -16,7 +15,7 @@ import time
 from typing import Any, Mapping
 
 from .auth import Token
-from .config import Secret
+from .secret import Secret
 
 logger = logging.getLogger("gigachat_lite")
 LARGEST = 64 * 1024  # bytes; a token has a thousand or two
@@ -62,7 +61,7 @@ class TokenFile:
         try:
             if not os.path.isabs(self._folder):
                 raise OSError(2, "there is no home directory")
-            os.makedirs(self._folder, 0o700, exist_ok=True)
+            make_folders(self._folder)
             if foreign(os.stat(self._folder), stat.S_ISDIR, 0o022):
                 return  # as load() has said
             self._replace(text)
@@ -81,12 +80,13 @@ class TokenFile:
                 raise
             logger.warning("the token file %s is not used: it is a symbolic link", self._path)
             return b""
-        with os.fdopen(fd, "rb", 0) as file:
+        try:
             why = foreign(os.fstat(fd), stat.S_ISREG, 0o077)
             if why:
                 logger.warning("the token file %s is not used: %s", self._path, why)
-                return b""
-            return file.read(LARGEST) or b""
+            return b"" if why else os.read(fd, LARGEST)
+        finally:
+            os.close(fd)
 
     def _replace(self, text: str) -> None:
         fd, path = tempfile.mkstemp(".tmp", "token-", self._folder)  # mode 0600
@@ -113,6 +113,15 @@ def usual_folder() -> str:
     return os.path.join(root, "gigachat_lite")
 
 
+def make_folders(path: str) -> None:
+    """Make a folder and those above it, each for its owner alone, as the XDG specification has it."""
+    if not os.path.isdir(path):
+        if path != os.path.dirname(path):
+            make_folders(os.path.dirname(path))
+        with contextlib.suppress(FileExistsError):  # made by another process in the meantime
+            os.mkdir(path, 0o700)
+
+
 def foreign(status: os.stat_result, is_kind: Any, forbidden: int) -> str:
     """Say why something on disk is not to be trusted; an empty string where it is ours alone.
 
@@ -124,7 +133,8 @@ def foreign(status: os.stat_result, is_kind: Any, forbidden: int) -> str:
         if status.st_uid != os.geteuid():
             return "it belongs to another user"
         if status.st_mode & forbidden:
-            return f"others have access to it (mode {stat.S_IMODE(status.st_mode):04o}); chmod go-rwx mends that"
+            mend = "chmod go-rwx mends that" if is_kind is stat.S_ISREG else "name a folder that is yours alone"
+            return f"others have access to it (mode {stat.S_IMODE(status.st_mode):04o}); {mend}"
     return ""
 
 
@@ -137,7 +147,7 @@ def parse(data: bytes, wall: float, clock: float, buffer: float) -> Token | None
     try:
         fields: Mapping[str, Any] = json.loads(data.decode("ascii"))
         value, expires, left = fields["access_token"], float(fields["expires_at"]), fields["expires_here"] - wall
-        sound = re.fullmatch(r"[\x21-\x7e]+", value) and math.isfinite(expires) and 0 < left <= 86400
+        sound = re.fullmatch(r"[\x21-\x7e]+", value) and 0 <= expires < 10**12 and 0 < left <= 86400
     except (ValueError, TypeError, LookupError, RecursionError, OverflowError):
         return None
     return Token(Secret(value), expires, clock + left, clock + left - min(buffer, left / 4)) if sound else None

@@ -17,9 +17,9 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, Callable, Deque, Mapping
 
-from .adapters import Try, local
-from .config import veil
+from .connections import Try, local
 from .exceptions import RequestTimeout, StreamError
+from .secret import veil
 
 if TYPE_CHECKING:
     import asyncio

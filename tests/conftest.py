@@ -7,8 +7,10 @@ import importlib.util
 import itertools
 import os
 import pathlib
+import signal
 import socket
 import tempfile
+import threading
 import time
 
 import pytest
@@ -173,6 +175,31 @@ class Resolver:
         if name not in self._names | {"localhost", "127.0.0.1", None}:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return self._real("127.0.0.1" if name in self._names else host, *args, **kwargs)
+
+
+@pytest.fixture
+def interrupt():
+    """Give a function that lets a signal's handler raise an error in the main thread, once.
+
+    It sends the signal until it is handled: one that comes just before a system call does not end it.
+    """
+    if not hasattr(signal, "pthread_kill"):
+        pytest.skip("no way to interrupt a thread here")
+    errors, handled = [], threading.Event()
+
+    def handle(signum, frame):
+        if errors:
+            handled.set()
+            raise errors.pop()
+
+    def send(error):
+        errors.append(error)
+        while not handled.wait(0.01):
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, handle)
+    yield send
+    signal.signal(signal.SIGUSR1, before)
 
 
 @pytest.fixture

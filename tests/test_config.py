@@ -14,6 +14,7 @@ import traceback
 import pytest
 
 from gigachat_lite import ConfigurationError, GigaChat, ModelNotSpecifiedError, load_config, redact
+from gigachat_lite.addresses import route_of
 from gigachat_lite.config import DEFAULTS
 
 KEY = base64.b64encode(b"c1d2e3f4-0000-4000-8000-000000000001:s3cr3t-of-the-key").decode()
@@ -638,6 +639,16 @@ def test_clear_text_http_goes_to_this_machine_alone(key, host, refused):
         load(**{key: url}, allow_http=True)
     else:
         assert load(**{key: url})[key] == url.lower()
+
+
+@pytest.mark.parametrize("proxy, more, used", [
+    ("http://proxy.corp:3128", {}, False), ("http://proxy.corp:3128", {"allow_http": True}, True),
+    ("http://127.0.0.1:3128", {}, True), ("http://localhost:3128", {}, True)])
+def test_a_proxy_elsewhere_gets_no_clear_text_of_this_machine(proxy, more, used):
+    here, service = "http://localhost:8080/v1", "https://api.giga.chat/v1"
+    config = load(proxy=proxy, base_url=here, **more)
+    assert route_of(here, config) == ({"http": proxy} if used else {})
+    assert route_of(service, config) == {"https": proxy}
 
 
 @pytest.mark.parametrize("url, model", [

@@ -31,10 +31,11 @@ from gigachat_lite import (
     TransportError,
 )
 from gigachat_lite.auth import new_token
-from gigachat_lite.config import DEFAULTS, SECRETS, load_config
+from gigachat_lite.config import DEFAULTS, load_config
 from gigachat_lite.decode import Reply, decode_json, iter_lines, iter_sse, read_json
 from gigachat_lite.faults import LONGEST_PAUSE, LONGEST_WISH, parse_date, parse_retry_after, retry_delay
 from gigachat_lite.models import Answer, Chat, Messages, Obj
+from gigachat_lite.secret import SECRETS, Hidden
 from gigachat_lite.token_file import parse
 from servers import CHAT_BODY, STREAM_BODY, raw, reply, sse, until
 from streaming import new_client
@@ -517,10 +518,10 @@ def test_a_body_is_json_or_an_error_that_says_so(hold):
             expected = slow_json(data.decode())
         except (ValueError, RecursionError):
             with pytest.raises(ResponseError) as caught:
-                read_json(Reply("http://127.0.0.1/", None, response, data=data))
+                read_json(Reply("http://127.0.0.1/", None, response, data=Hidden(data)))
             assert "\n" not in str(caught.value) and caught.value.content == data
         else:
-            value = read_json(Reply("http://127.0.0.1/", None, response, data=data))
+            value = read_json(Reply("http://127.0.0.1/", None, response, data=Hidden(data)))
             assert value == expected == decode_json(data.decode()) and repr(value) == repr(expected)
 
     hold(bodies, 32)

@@ -40,8 +40,8 @@ from gigachat_lite import (
     TLSError,
     TransportError,
 )
-from gigachat_lite.adapters import Try
 from gigachat_lite.client import Call
+from gigachat_lite.connections import Try
 from gigachat_lite.faults import fault_of, parse_retry_after, retry_delay
 from servers import CHAT_BODY, CHAT_TEXT, STREAM_BODY, drop, never, oauth_reply, raw, refused, reply, sse, until
 
@@ -1482,5 +1482,5 @@ def test_places_are_never_more_than_there_were(server, client):
     with contextlib.suppress(queue.Empty):
         while True:
             free.append(giga._transport.limiter._free.get_nowait())
-    assert sorted(free) == [0, 1]
+    assert sorted(free) == [1, 2]
     assert json.loads(host.requests[0].body)["messages"][0]["content"] == "?"

@@ -9,28 +9,30 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import contextvars
 import io
 import json
 import logging
 import os
 import pathlib
 import pickle
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
+import traceback
 import urllib.parse
 from typing import Any, Callable, NamedTuple
 
 import pytest
 
+import gigachat_lite
 from certs import PASSWORD
 from clients import crossed, finish, new_client, start
 from gigachat_lite import ConfigurationError, GigaChat, GigaChatException, redact
 from gigachat_lite import __main__ as cli
-from gigachat_lite.config import SECRETS
+from gigachat_lite.secret import SECRETS
 from markers import MARKERS, PACKAGE, WAYS, Log, Places, frames_of, leaks, process_tree, secret
 from servers import CHAT_BODY, STREAM_BODY, drop, never, oauth_reply, raw, refused, reply, sse, until
 from test_faults import CALLS
@@ -194,9 +196,8 @@ def test_an_open_stream_and_what_a_client_is_made_of_show_nothing(world, places)
     assert leaks(repr(world.host.requests[-1].headers.items())) == ["fetched token"]  # so much for the markers
 
 
-@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no way to interrupt a thread here")
 @pytest.mark.parametrize("when", [pytest.param("sending", marks=pytest.mark.long), "waiting"])
-def test_ctrl_c_leaves_no_headers_in_the_frames(when, places):
+def test_ctrl_c_leaves_no_headers_in_the_frames(when, places, interrupt):
     with socket.socket() as listener, contextlib.ExitStack() as stack:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         listener.bind(("127.0.0.1", 0))
@@ -208,7 +209,7 @@ def test_ctrl_c_leaves_no_headers_in_the_frames(when, places):
             while when == "waiting" and b"\r\n\r\n{" not in sock.recv(65536, socket.MSG_PEEK):
                 pass
             sock.recv(1)
-            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            interrupt(KeyboardInterrupt())
 
         thread = start(serve)
         with pytest.raises(KeyboardInterrupt) as caught:
@@ -216,6 +217,27 @@ def test_ctrl_c_leaves_no_headers_in_the_frames(when, places):
         finish(thread)
     assert when == "waiting" or "readinto" not in [frame.f_code.co_name for frame in frames_of(caught.value)]
     places.look(caught.value)
+
+
+def test_ctrl_c_leaves_no_token_in_the_frames(api, places, interrupt):
+    body, me = json.dumps({"access_token": secret("fetched token"), "expires_at": 1}).encode(), threading.main_thread()
+
+    def half_is_read():
+        frames = [frame for frame, _ in traceback.walk_stack(sys._current_frames()[me.ident])]
+        return any(frame.f_code.co_name == "read_all" and frame.f_locals.get("pieces") for frame in frames)
+
+    def answer(request, connection):
+        connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n" % (len(body), body))
+        until(half_is_read)
+        interrupt(KeyboardInterrupt())
+        connection.hold()
+
+    running = api([], oauth=answer)
+    giga = new_client(base_url=running.base_url, auth_url=running.auth_url, **WAYS["key"])
+    with pytest.raises(KeyboardInterrupt) as caught:
+        giga.get_token()
+    places.look(caught.value)
+    until(lambda: running.open == 0)
 
 
 @pytest.mark.parametrize("twin", [False, True])
@@ -232,6 +254,9 @@ def test_headers_of_a_call_show_nothing(twin, api, places):
 
 
 PEM, URL = "-----BEGIN PRIVATE KEY-----\n%s\n-----END PRIVATE KEY-----\n", "https://us:%s@api.example/v1"
+PLAIN_URL = URL % MARKERS["password"]  # without what ends an authority
+REACHED = {"a plain password in an address": "do not belong into", "a proxy of another kind": "of scheme 'https'",
+           "letters that a proxy cannot take": "beyond Latin-1", "a letter that is not UTF-8": "is not UTF-8"}
 REFUSED = {
     "a misspelt name": {"pasword": "%s"},
     "a token as a key": {"credentials": "%s.x.y"},
@@ -239,8 +264,12 @@ REFUSED = {
     "a colon in the user": {"user": "maria:%s", "password": "%s"},
     "a key password alone": {"key_file_password": "%s"},
     "a password in an address": {"base_url": URL},
-    "a password in the auth address": {"auth_url": URL},
-    "a proxy of another kind": {"proxy": "https://us:%s@127.0.0.1:1"},
+    "a plain password in an address": {"base_url": PLAIN_URL},
+    "a plain password in the auth address": {"auth_url": PLAIN_URL},
+    "a proxy of another kind": {"proxy": "https://us:%s@127.0.0.1:1" % MARKERS["password"]},
+    "letters that a proxy cannot take": {"proxy": "http://us:%sж@127.0.0.1:1" % MARKERS["password"]},
+    "a letter that is not UTF-8": {"user": "maria", "password": "%s\udcef"},
+    "a secret that is not UTF-8": {"client_id": "id", "client_secret": "%s\udcef"},
     "a proxy with a slash": {"proxy": "http://us:%s@127.0.0.1:1"},
     "a proxy with a space": {"proxy": "http://us:x%s@proxy example:1"},
     **{"the text of " + key: {key: PEM} for key in ("cert_file", "key_file", "ca_bundle_file")},
@@ -257,14 +286,130 @@ def test_a_refused_setting_shows_no_secret(name, layer, places, tmp_path):
     elif layer == "environment":
         settings["environ"] = {"GIGACHAT_" + key.upper(): text for key, text in given.items()}
     else:
-        file.write_text("".join(f"GIGACHAT_{key.upper()}='{text}'\n" for key, text in given.items()))
+        lines = "".join(f"GIGACHAT_{key.upper()}='{text}'\n" for key, text in given.items())
+        file.write_bytes(lines.encode("utf-8", "replace"))
         settings["env_file"] = file
+    if layer == "file" and "UTF-8" in name:
+        return  # it is read as cp1251
     if name == "a misspelt name" and layer != "argument":
         places.look(GigaChat(**settings), but=[file])  # warned of, no more
         return
-    with pytest.raises((ConfigurationError, TypeError)) as caught:
+    with pytest.raises((ConfigurationError, TypeError), match=REACHED.get(name)) as caught:
         GigaChat(**settings)
     places.look(caught.value, but=[file])
+
+
+@pytest.mark.parametrize("form", ["%s:%s", "%s%s", "%s-%s", "%s: %s", "%s %s", '%s="%s', "export %s:%s"])
+def test_a_line_without_its_equals_sign_shows_no_secret(form, places, tmp_path):
+    file, key = tmp_path / "x.env", "MTEx" + MARKERS["client secret"] + "=="  # dotenv takes all before "=" for a name
+    file.write_text(form % ("GIGACHAT_CREDENTIALS", key) + "\n")
+    giga = GigaChat(env_file=file, environ={}, access_token="t")
+    places.look(giga, but=[file])
+    said = [text for text in places.log.texts if "x.env" in text and "gigachat_lite" in text]
+    assert giga.config["credentials"] is None and ("line 1" in str(said) or "CREDENTIALS…" in str(said))
+
+
+@pytest.mark.parametrize("settings, headers, cvars", [
+    ({"credentials": base64.b64encode(b"id:" + secret("client secret").encode())}, None, {}),
+    ({"access_token": [secret("given token")]}, None, {}),
+    ({}, {"Authorization": b"Bearer " + secret("given token").encode()}, {}),
+    ({}, [("Authorization", "Bearer " + secret("given token"))], {}),
+    ({}, {"X-User": "Иван"}, {"authorization_cvar": "Bearer " + secret("given token")}),
+    ({}, {"X-User": "Иван"}, {"custom_headers_cvar": {"X-Api-Key": secret("password")}}),
+    ({}, {}, {"authorization_cvar": "Bearer " + secret("given token") + "\n"}),
+    ({}, {}, {"custom_headers_cvar": [("X-Api-Key", secret("password"))]}),
+    ({}, {}, {"chat_url_cvar": PLAIN_URL}),
+], ids=["a key of bytes", "a list", "headers of bytes", "headers in a list", "a letter beside a token",
+        "a letter beside a key", "a line end", "a list in the context", "an address in the context"])
+def test_a_secret_of_another_type_is_not_shown(settings, headers, cvars, api, places):
+    def ask():
+        for name, value in cvars.items():
+            getattr(gigachat_lite, name).set(value)
+        new_client(**{"base_url": running.base_url, "access_token": "t", **settings}).chat("x", headers=headers)
+
+    running = api([])
+    with pytest.raises((ConfigurationError, TypeError, ValueError)) as caught:
+        contextvars.copy_context().run(ask)
+    places.look(caught.value)
+    assert not running.requests
+
+
+# ---- What a server writes back
+
+
+def word(request):
+    return request.headers["authorization"].partition(" ")[2]
+
+
+def pair(request):
+    return base64.b64decode(word(request)).decode()
+
+
+ESCAPED = {
+    "as it is": word, "as JSON": lambda request: json.dumps(word(request)).replace("/", "\\/"),
+    "as a URL": lambda request: urllib.parse.quote(word(request), safe=""),
+    "as HTML": lambda request: word(request).replace("/", "&#x2F;").replace("+", "&#43;"),
+    "cut": lambda request: word(request)[:-4], "of a key": pair,
+    "of a key, in a URL": lambda request: urllib.parse.quote(pair(request)),
+}
+ECHOES = {
+    **{"a page, " + name: lambda text: reply(502, "<p>Authorization: %s</p>" % text, {"Content-Type": "text/html"})
+       for name in ESCAPED},
+    "a page for an answer": lambda text: reply(200, "<p>%s</p>" % text, {"Content-Type": "text/html"}),
+    "a long page": lambda text: reply(200, "<p>%s %s</p>" % ("x" * 150, text * 20), {"Content-Type": "text/html"}),
+    "a list": lambda text: reply(200, json.dumps([text])), "a message": lambda text: status(400, text=text),
+    "at the limit": lambda text: reply(502, "x" * (65536 - 40) + text, {"Content-Type": "text/html"}),
+    **{name: lambda text, name=name, code=code: reply(code, b"{}", {name: text})
+       for name, code in (("X-Request-Id", 400), ("X-Debug", 500), ("Location", 302))},
+}
+
+
+@crossed("name, ask", ECHOES, ["chat", "stream", "download", "OAuth"],
+         often=lambda name, ask: ask == ("OAuth" if "key" in name else "stream" if name == "a long page" else "chat"))
+def test_what_a_server_echoes_is_masked(name, ask, api, places, tmp_path):
+    show = ESCAPED.get(name.rpartition("page, ")[2], word)
+    if ((show is pair or "in a URL" in name) and ask != "OAuth") or (name, ask) == ("a list", "download"):
+        return  # a token decodes to nothing, and any JSON may be a file
+
+    def answer(request, connection):
+        return ECHOES[name](show(request))
+
+    running = api(answer, oauth=answer)
+    way = WAYS["key"] if ask == "OAuth" else WAYS["token"]
+    giga = new_client(base_url=running.base_url, auth_url=running.auth_url, max_retries=0, **way)
+    with pytest.raises(GigaChatException) as caught:
+        giga.get_token() if ask == "OAuth" else CALLS[ask].ask(giga, tmp_path / "file")
+    places.look(giga, caught.value)
+    assert running.requests and ("***" in str(vars(caught.value)) or caught.value.content == b"")
+
+
+def test_a_request_id_of_a_good_answer_is_masked_in_the_log(api, places):
+    giga = new_client(base_url=api(lambda request, connection: reply(200, CHAT_BODY, {"X-Request-Id": word(request)}))
+                      .base_url, **WAYS["token"])
+    giga.chat("x")
+    assert not leaks("\n".join(places.log.texts)) and "request id ***" in "\n".join(places.log.texts)
+
+
+@pytest.mark.parametrize("event", [
+    lambda text: sse([{"status": 500, "message": text}]), lambda text: sse([{"message": text}]),
+    lambda text: sse(b"event: error\ndata: no %s\n\n" % text.encode()),
+], ids=["a status", "a message", "no JSON"])
+def test_an_echo_in_a_stream_is_masked(event, api, places):
+    giga = new_client(base_url=api(lambda request, connection: event(word(request))).base_url, **WAYS["token"])
+    with pytest.raises(GigaChatException) as caught:
+        list(giga.stream("x"))
+    places.look(giga, caught.value)
+    assert "***" in str(caught.value)
+
+
+@pytest.mark.parametrize("code, more", [(200, {"status": 429}), (500, {}), (302, {}), (400, {"code": 4})])
+@pytest.mark.parametrize("name", ["access_token", "tok"])
+def test_a_token_in_an_answer_that_is_refused_is_masked(name, code, more, api, places):
+    running = api([], oauth=reply(code, {name: secret("fetched token"), **more}))
+    giga = new_client(base_url=running.base_url, auth_url=running.auth_url, max_retries=0, **WAYS["key"])
+    with pytest.raises(GigaChatException) as caught:
+        giga.get_token()
+    places.look(giga, caught.value)
 
 
 def test_a_file_in_no_encoding_shows_no_secret(places, tmp_path):
@@ -288,11 +433,11 @@ def test_a_proxy_of_the_environment_that_is_no_address_is_refused_without_its_pa
     places.look(caught.value)
 
 
-def test_a_header_that_is_all_name_is_refused_without_its_value(api):
+def test_a_header_that_is_all_name_is_refused_without_its_value(api, places):
     giga = new_client(base_url=api([]).base_url, access_token="t")
-    with pytest.raises(ValueError, match="'Authorization:' is no name") as caught:
+    with pytest.raises(ValueError, match="'Authorization…' is no name") as caught:
         giga.chat("x", headers={"Authorization: Bearer " + secret("given token"): ""})
-    assert not leaks(str(caught.value))
+    places.look(caught.value)
 
 
 # ---- The command line
@@ -386,9 +531,6 @@ UNAVOIDABLE = {
         lambda giga, log: json.dumps(giga.config["credentials"])),
     "a client that the caller pickles": (
         "the copy has to work elsewhere, so the settings travel", lambda giga, log: repr(pickle.dumps(giga))),
-    "the stack of a DEBUG record": (
-        "the answer of OAuth is being read there; a reporter that attaches the locals of the stack to DEBUG records "
-        "has it. Errors and warnings have not", lambda giga, log: str([MARKERS[leak[0]] for leak in log.of_stacks])),
     "http.client's own debugging": (
         "HTTPConnection.debuglevel prints every header, and belongs to the caller", lambda giga, log: trace(giga)),
 }

@@ -1,7 +1,9 @@
 """Hold the promises about access tokens on disk: who shares them, what is not trusted, and that no call fails of it."""
 from __future__ import annotations
 
+import hashlib
 import json
+import linecache
 import logging
 import math
 import os
@@ -15,7 +17,7 @@ import pytest
 
 import gigachat_lite
 from clients import needs_fork, new_client
-from gigachat_lite import AuthenticationError, ServerError
+from gigachat_lite import AuthenticationError, ConfigurationError, ServerError
 from gigachat_lite import __main__ as cli
 from gigachat_lite.auth import Token, token_file
 from gigachat_lite.client import load_config
@@ -221,8 +223,21 @@ def give_away(path, folder):
     os.chown(path, 12345, -1)
 
 
+def make_readable(path, folder):
+    path.chmod(0o604)
+
+
 def open_folder(path, folder):
     folder.chmod(0o777)
+
+
+def open_folder_to_a_group(path, folder):
+    folder.chmod(0o770)
+
+
+def make_folder(path, folder):
+    path.unlink()
+    path.mkdir(0o700)
 
 
 def give_folder_away(path, folder):
@@ -233,9 +248,11 @@ def give_folder_away(path, folder):
 @pytest.mark.parametrize("spoil, why, heals", [
     (make_wide, "others have access to it (mode 0640)", True),
     (make_link, "it is a symbolic link", True),
+    (make_readable, "others have access to it (mode 0604)", True),
     (make_pipe, "it is no regular file", True),
     pytest.param(give_away, "it belongs to another user", True, marks=root),
     (open_folder, "others have access to it (mode 0777)", False),
+    (open_folder_to_a_group, "others have access to it (mode 0770)", False),
     pytest.param(give_folder_away, "it belongs to another user", False, marks=root),
 ], ids=lambda value: getattr(value, "__name__", ""))
 def test_what_others_may_have_written_is_ignored_with_a_warning(spoil, why, heals, api, client, folder, caplog):
@@ -273,6 +290,104 @@ def test_a_torn_or_foreign_file_is_replaced(data, api, client, folder, caplog):
     path.write_bytes(data if isinstance(data, bytes) else kept(**data))
     assert client(server).get_token().access_token == "token-2" and server.oauth_calls == 2
     assert client(server).get_token().access_token == "token-2" and not warnings(caplog)
+
+
+@posix
+def test_nothing_is_written_where_others_write(folder, caplog):
+    folder.mkdir()
+    folder.chmod(0o777)
+    keep = TokenFile(str(folder), "key", "scope", "url", 60.0)
+    keep.save(token())
+    assert not list(folder.iterdir()) and keep.load(None) is None
+
+
+@posix
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="no /proc here")
+def test_a_folder_in_the_place_of_the_file_costs_no_handle(folder, caplog):
+    keep = TokenFile(str(folder), "key", "scope", "url", 60.0)
+    keep.save(token())
+    make_folder(only_file(folder), folder)
+    before = len(os.listdir("/proc/self/fd"))
+    assert keep.load(None) is None and len(os.listdir("/proc/self/fd")) == before
+    assert "it is no regular file" in warnings(caplog)[0]
+
+
+def test_a_file_without_end_is_not_read_to_it(folder):
+    keep = TokenFile(str(folder), "key", "scope", "url", 60.0)
+    keep.save(token())
+    with open(only_file(folder), "ab") as file:
+        file.truncate(50 << 20)
+    assert len(keep._read()) == 65536 and keep.load(None) is None
+
+
+def test_a_name_costs_a_guess(folder):
+    TokenFile(str(folder), "key", "scope", "url", 60.0).save(token())
+    assert only_file(folder).stem == hashlib.pbkdf2_hmac("sha256", b"key", b"scope url", 10_000).hex()[:32]
+
+
+def test_a_short_token_of_a_file_is_not_renewed_at_once(folder):
+    keep = TokenFile(str(folder), "key", "scope", "url", 60.0)
+    keep.save(token(left=40.0))
+    loaded = keep.load(None)
+    assert 25 < loaded.renew_at - time.monotonic() < 31 and 35 < loaded.deadline - time.monotonic() <= 40
+
+
+def test_the_end_of_a_token_is_by_this_machine_s_clock(folder):
+    keep = TokenFile(str(folder), "key", "scope", "url", 60.0)
+    now = time.monotonic()
+    keep.save(Token("kept", time.time() - 86400, now + 1800, now + 1740))  # the service is a day behind, or we before
+    loaded = keep.load(None)
+    assert loaded.value == "kept" and 1700 < loaded.deadline - time.monotonic() <= 1800
+
+
+@posix
+def test_a_folder_may_be_a_link(folder):
+    (folder.parent / "elsewhere").mkdir(0o700)
+    folder.symlink_to(folder.parent / "elsewhere")
+    keep = TokenFile(str(folder), "key", "scope", "url", 60.0)
+    keep.save(token())
+    assert keep.load(None).value == "kept"
+
+
+@posix
+def test_an_interrupted_save_leaves_nothing(folder):
+    def interrupt(frame, event, arg):
+        """Be the signal that comes when all is written and nothing is in its place."""
+        if frame.f_code.co_name != "_replace":
+            return None
+        if "os.replace" in linecache.getline(frame.f_code.co_filename, frame.f_lineno):
+            raise KeyboardInterrupt
+        return interrupt
+
+    keep, before = TokenFile(str(folder), "key", "scope", "url", 60.0), sys.gettrace()
+    sys.settrace(interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            keep.save(token())
+    finally:
+        sys.settrace(before)
+    assert folder.is_dir() and not list(folder.iterdir())
+
+
+@posix
+def test_folders_above_it_are_the_owner_s_alone_too(tmp_path):
+    before = os.umask(0)
+    try:
+        TokenFile(str(tmp_path / "a" / "b" / "c"), "key", "scope", "url", 60.0).save(token())
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE((tmp_path / path).stat().st_mode) for path in ("a", "a/b", "a/b/c")] == [0o700] * 3
+
+
+def test_a_refused_token_is_not_read_back_after_a_failed_fetch(api, client):
+    server = api([reply(401, {"status": 401, "message": "Unauthorized"}), MODELS],
+                 oauth=[oauth_reply("revoked"), reply(500, b"{}"), oauth_reply("fresh")])
+    client(server).get_token()
+    giga = client(server, max_retries=0)
+    with pytest.raises(ServerError):
+        giga.get_models()  # with the token of the file, which is refused; and there is no other to be had
+    giga._tokens._failure = None  # a second later
+    assert giga.get_token().access_token == "fresh" and giga.get_models().object == "list"
 
 
 # ---- Places that cannot be used
@@ -319,8 +434,14 @@ def test_without_a_usable_home_the_token_lives_in_memory(home, api, client, monk
         assert place in warning and (place == __file__ or "GIGACHAT_TOKEN_CACHE=0" in warning)
 
 
+@pytest.mark.parametrize("value", ["flase", "tokens", "a\0/b", "/\ud800"])
+def test_a_misspelt_switch_is_no_folder_and_neither_is_what_no_system_takes(value):
+    with pytest.raises(ConfigurationError, match=r"GIGACHAT_TOKEN_CACHE: (true, false or a folder|a letter of it)"):
+        load_config(env_file=False, environ={"GIGACHAT_TOKEN_CACHE": value})
+
+
 def test_a_path_is_taken_once_from_where_it_was_written(tmp_path, monkeypatch):
-    config = load_config(env_file=False, environ={"GIGACHAT_TOKEN_CACHE": "tokens"})
+    config = load_config(env_file=False, environ={"GIGACHAT_TOKEN_CACHE": "./tokens"})
     assert config["token_cache"] == str(tmp_path / "tokens")
     assert load_config(env_file=False, environ={}, token_cache="~/t")["token_cache"] == os.path.expanduser("~/t")
     for word, wanted in (("yes", True), ("0", False), ("off", False)):

@@ -307,6 +307,9 @@ class Word(str, Enum):
     def __str__(self) -> str:
         return str(self.value)
 
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        return type(self), (self.value,)  # Python 3.11.2 would look for a new word among the class's names
+
 
 # From what a caller wrote to the body of a request
 

@@ -1,0 +1,217 @@
+"""Hold the promises about what does not fit together: answers that come too early, and bytes that nobody owns."""
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import socket
+import threading
+import time
+
+import pytest
+
+from clients import new_client
+from gigachat_lite import (
+    GigaChatException,
+    PaymentRequiredError,
+    RequestEntityTooLargeError,
+    RequestTimeout,
+    ResponseError,
+    TransportError,
+)
+from servers import CHAT_BODY, CHAT_TEXT, STREAM_BODY, STREAM_TEXT, raw, reply, sse
+
+MODELS = reply(body={"object": "list", "data": []})
+CHAT = reply(body=CHAT_BODY)
+LARGE = "x" * (9 << 20)  # more than the kernel takes
+
+
+class Hasty:
+    """Answer GETs well, and any POST by its first bytes, before the rest was sent; then hang up."""
+
+    def __init__(self, status):
+        self.status, self.posts, self.stopping = status, 0, False
+        self.listener = socket.socket()
+        self.listener.bind(("127.0.0.1", 0))
+        self.listener.listen(16)
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}/v1"
+        self.threads = [threading.Thread(target=self.accept, daemon=True)]
+        self.threads[0].start()
+
+    def accept(self):
+        while True:
+            sock = self.listener.accept()[0]
+            if self.stopping:
+                return sock.close()
+            self.threads.append(threading.Thread(target=self.serve, args=(sock,), daemon=True))
+            self.threads[-1].start()
+
+    def serve(self, sock):
+        with contextlib.suppress(OSError), sock:
+            while True:
+                head = sock.recv(300)
+                if head.startswith(b"POST"):
+                    self.posts += 1
+                    answer = b"HTTP/1.1 %d X\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}" % self.status
+                    return sock.sendall(answer)
+                if not head:
+                    return None
+                if head.startswith(b"GET"):
+                    sock.sendall(MODELS.wire)
+
+    def stop(self):
+        self.stopping = True
+        with contextlib.suppress(OSError):
+            socket.create_connection(self.listener.getsockname(), 1).close()
+        self.threads[0].join(5)
+        self.listener.close()
+
+
+@pytest.fixture
+def hasty():
+    made = []
+    yield lambda status: made.append(Hasty(status)) or made[-1]
+    for each in made:
+        each.stop()
+
+
+@pytest.mark.parametrize("reused", [True, False])
+@pytest.mark.parametrize("status, error", [(413, RequestEntityTooLargeError), (402, PaymentRequiredError)])
+def test_an_answer_before_the_question_was_read_is_heard_and_nothing_is_sent_again(status, error, reused, hasty):
+    server = hasty(status)
+    giga = new_client(base_url=server.url, access_token="t", timeout=(5, 5))
+    if reused:
+        giga.get_models()
+    with pytest.raises(error):
+        giga.chat(LARGE)
+    assert server.posts == 1
+    assert giga.get_models().object == "list"
+
+
+@pytest.mark.parametrize("head", [
+    b"204 No Content\r\nContent-Length: 18", b"304 Not Modified\r\nContent-Length: 18",
+    b"204 No Content\r\nTransfer-Encoding: chunked", b"204 No Content\r\nContent-Length: 00"])
+def test_what_an_answer_without_a_body_announces_is_not_left_to_the_next_call(head, api):
+    def answer(request, connection):
+        if len(running.requests) > 1:
+            return CHAT
+        connection.send(b"HTTP/1.1 %s\r\n\r\n" % head)
+
+    running = api(answer)
+    giga = new_client(base_url=running.base_url, access_token="t", timeout=(5, 5))
+    with pytest.raises(ResponseError):
+        giga.get_models()
+    assert giga.chat("x").choices[0].message.content == CHAT_TEXT
+    assert running.connections == (1 if head.endswith(b"00") else 2)
+
+
+@pytest.mark.parametrize("surplus", [b"<html>", b"HTTP/1.1 200 OK\r\nContent-", b"\r\n"])
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+def test_bytes_that_came_with_an_answer_and_belong_to_none_end_the_connection(framing, surplus, api):
+    def answer(request, connection):
+        if len(running.requests) > 1:
+            return CHAT
+        connection.send(reply(body={"object": "list", "data": []}, framing=framing).wire + surplus)
+
+    running = api(answer)
+    giga = new_client(base_url=running.base_url, access_token="t", timeout=(5, 5))
+    assert giga.get_models().object == "list"
+    assert giga.chat("x").choices[0].message.content == CHAT_TEXT and running.connections == 2
+
+
+@pytest.mark.parametrize("coding, known", [
+    ("chunked", True), ("CHUNKED", True), ("identity, chunked", False), ("gzip, chunked", False),
+    ("chunked, chunked", False), ("chunked;q=1", False), ("br", False)])
+def test_a_file_in_an_unknown_coding_is_an_error_and_not_a_file(coding, known, api, tmp_path):
+    body = b"5\r\nhello\r\n5\r\nworld\r\n0\r\n\r\n"
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nTransfer-Encoding: %s\r\n\r\n" % coding.encode()
+    running = api([raw(head + body), CHAT])
+    giga = new_client(base_url=running.base_url, access_token="t", timeout=(5, 5))
+    if known:
+        assert giga.download_file("f-1", tmp_path / "file") == 10
+    else:
+        with pytest.raises(TransportError, match="Transfer-Encoding that is not known: " + coding):
+            giga.download_file("f-1", tmp_path / "file")
+        assert not list(tmp_path.iterdir())
+    assert giga.chat("x").choices[0].message.content == CHAT_TEXT
+
+
+@pytest.mark.parametrize("end, whole", [("fin", True), ("cut", False)])
+def test_a_file_that_ends_with_its_tls_connection_ends_as_tls_has_it(end, whole, api, certs, tmp_path):
+    answer = raw(b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\n\r\n" + b"x" * 1000, end)
+    running = api(answer, context=certs.context())
+    giga = new_client(base_url=running.base_url, access_token="t", timeout=(5, 5), ca_bundle_file=certs.ca_pem)
+    if whole:
+        assert giga.download_file("f-1", tmp_path / "file") == 1000
+    else:
+        with pytest.raises(TransportError, match="broke off"):
+            giga.download_file("f-1", tmp_path / "file")
+
+
+def test_a_page_in_place_of_a_stream_is_not_read_to_its_end(api):
+    def answer(request, connection):
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n" + b"<p>no stream</p>" + b"x" * (1 << 20))
+        connection.hold()  # it never ends
+
+    giga = new_client(base_url=api(answer).base_url, access_token="t", timeout=(5, 5))
+    with pytest.raises(ResponseError, match="no event stream: no stream") as caught:
+        giga.stream("x")
+    assert len(caught.value.content) <= 65536
+
+
+@pytest.mark.parametrize("members, fine", [(99, True), (20000, False)])
+def test_a_body_of_many_compressed_parts_is_refused_in_time(members, fine, api):
+    body = gzip.compress(b"") * members + gzip.compress(CHAT_BODY)
+    giga = new_client(base_url=api(reply(body=body, headers={"Content-Encoding": "gzip"})).base_url, access_token="t")
+    if fine:
+        assert giga.chat("x").choices[0].message.content == CHAT_TEXT
+    else:
+        with pytest.raises(TransportError, match="more than 100 parts"):
+            giga.chat("x")
+
+
+def test_an_empty_compressed_body_is_empty(api):
+    giga = new_client(base_url=api(reply(headers={"Content-Encoding": "gzip"})).base_url, access_token="t")
+    with pytest.raises(ResponseError, match="the answer is empty"):
+        giga.get_models()
+
+
+def test_a_file_that_asks_the_client_itself_leaves_the_call_its_deadline(api):
+    class Asking(io.BytesIO):
+        def read(self, size=-1):
+            assert giga.get_models().object == "list"
+            return super().read(size)
+
+    def answer(request, connection):
+        if request.method == "GET":
+            return MODELS
+        connection.hold()
+
+    giga = new_client(base_url=api(answer).base_url, access_token="t", timeout=(5, 15))
+    began = time.monotonic()
+    with pytest.raises(RequestTimeout, match="deadline"):
+        giga.upload_file(("a.txt", Asking(b"hello")), deadline=0.5)
+    assert time.monotonic() - began < 5
+
+
+def test_a_file_that_cannot_be_read_is_no_fault_of_the_network(api):
+    class Broken(io.BytesIO):
+        reads = 0
+
+        def read(self, size=-1):
+            self.reads += 1
+            if self.reads > 1:  # the first is for the type
+                raise socket.gaierror(-2, "no such disk")
+            return super().read(size)
+
+    running = api([])
+    giga = new_client(base_url=running.base_url, access_token="t")
+    with pytest.raises(GigaChatException, match="could not be read while it was sent") as caught:
+        giga.upload_file(("a.txt", Broken(b"hello")))
+    assert running.connections <= 1 and not isinstance(caught.value, TransportError)
+
+
+def test_a_stream_goes_on_where_tls_ends_without_a_word_after_its_own_end(api, certs):
+    running = api(raw(sse(STREAM_BODY, framing="close").wire, "cut"), context=certs.context())
+    giga = new_client(base_url=running.base_url, access_token="t", ca_bundle_file=certs.ca_pem)
+    assert "".join(chunk.text for chunk in giga.stream("x")) == STREAM_TEXT
