@@ -90,7 +90,8 @@ def test_an_answer_before_the_question_was_read_is_heard_and_nothing_is_sent_aga
 
 @pytest.mark.parametrize("head", [
     b"204 No Content\r\nContent-Length: 18", b"304 Not Modified\r\nContent-Length: 18",
-    b"204 No Content\r\nTransfer-Encoding: chunked", b"204 No Content\r\nContent-Length: 00"])
+    b"204 No Content\r\nTransfer-Encoding: chunked", b"101 Switching Protocols\r\nUpgrade: tls",
+    b"204 No Content\r\nContent-Length: 00"])
 def test_what_an_answer_without_a_body_announces_is_not_left_to_the_next_call(head, api):
     def answer(request, connection):
         if len(running.requests) > 1:

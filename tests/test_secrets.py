@@ -10,6 +10,7 @@ import asyncio
 import base64
 import contextlib
 import contextvars
+import html
 import io
 import json
 import logging
@@ -26,13 +27,14 @@ import urllib.parse
 from typing import Any, Callable, NamedTuple
 
 import pytest
+import requests
 
 import gigachat_lite
 from certs import PASSWORD
 from clients import crossed, finish, new_client, start
 from gigachat_lite import ConfigurationError, GigaChat, GigaChatException, redact
 from gigachat_lite import __main__ as cli
-from gigachat_lite.secret import SECRETS
+from gigachat_lite.secret import SECRETS, unveiled
 from markers import MARKERS, PACKAGE, WAYS, Log, Places, frames_of, leaks, process_tree, secret
 from servers import CHAT_BODY, STREAM_BODY, drop, never, oauth_reply, raw, refused, reply, sse, until
 from test_faults import CALLS
@@ -241,11 +243,19 @@ def test_ctrl_c_leaves_no_token_in_the_frames(api, places, interrupt):
 
 
 @pytest.mark.parametrize("twin", [False, True])
-def test_headers_of_a_call_show_nothing(twin, api, places):
+@pytest.mark.parametrize("by_context", [False, True])
+def test_headers_of_a_call_show_nothing(twin, by_context, api, places):
     own = {"Authorization": "Bearer " + secret("given token"), "X-Api-Key": secret("password")}
+
+    def ask(headers=own):
+        if by_context:
+            gigachat_lite.custom_headers_cvar.set(own)
+            headers = None
+        asyncio.run(giga.achat("x", headers=headers)) if twin else giga.chat("x", headers=headers)
+
     giga = new_client(base_url=api(drop("fin")).base_url)
     with pytest.raises(GigaChatException) as caught:
-        asyncio.run(giga.achat("x", headers=own)) if twin else giga.chat("x", headers=own)
+        contextvars.copy_context().run(ask)
     places.look(giga, caught.value)
     assert own["X-Api-Key"] == secret("password")
 
@@ -307,6 +317,11 @@ def test_a_line_without_its_equals_sign_shows_no_secret(form, places, tmp_path):
     places.look(giga, but=[file])
     said = [text for text in places.log.texts if "x.env" in text and "gigachat_lite" in text]
     assert giga.config["credentials"] is None and ("line 1" in str(said) or "CREDENTIALS…" in str(said))
+
+
+def test_a_variable_with_a_key_in_its_name_is_not_named(places):
+    GigaChat(env_file=False, environ={"GIGACHAT_CREDENTIALSMTEx" + MARKERS["client secret"]: "="}, access_token="t")
+    assert "GIGACHAT_CREDENTIALS…" in str(places.log.texts) and not leaks("\n".join(places.log.texts))
 
 
 @pytest.mark.parametrize("settings, headers, cvars", [
@@ -381,6 +396,23 @@ def test_what_a_server_echoes_is_masked(name, ask, api, places, tmp_path):
         giga.get_token() if ask == "OAuth" else CALLS[ask].ask(giga, tmp_path / "file")
     places.look(giga, caught.value)
     assert running.requests and ("***" in str(vars(caught.value)) or caught.value.content == b"")
+
+
+@pytest.mark.parametrize("escape", [
+    str, lambda text: json.dumps(text)[1:-1], lambda text: json.dumps(text)[1:-1].replace("/", "\\/"),
+    urllib.parse.quote, lambda text: urllib.parse.quote(text, safe=""), lambda text: urllib.parse.quote(text).lower(),
+    html.escape, lambda text: "".join(f"&#x{ord(letter):x};" if letter in "/+=" else letter for letter in text),
+    lambda text: "".join(f"&#{ord(letter)};" if letter in "/+=" else letter for letter in text),
+], ids=["plain", "JSON", "JSON, slashes", "URL", "URL, all", "URL, small", "HTML", "HTML in hex", "HTML in decimal"])
+@pytest.mark.parametrize("authorization, hides", [
+    ("Bearer a/b+c=d/e+f=g/h+i=k/l", "a/b+c=d/e+f=g/h+i=k/l"),
+    ("Basic " + base64.b64encode("maria:пароль + слово".encode()).decode(), "пароль + слово")])
+def test_a_secret_is_known_in_any_escape(authorization, hides, escape):
+    response = requests.Response()
+    response.request = requests.Request("GET", "http://localhost", headers={"Authorization": authorization}).prepare()
+    response.headers["X-Echo"] = escape(hides).encode().decode("latin-1")
+    assert unveiled(b"<p>" + escape(hides).encode() + b"</p>", response) == b"<p>***</p>"
+    assert response.headers["X-Echo"] == "***"
 
 
 def test_a_request_id_of_a_good_answer_is_masked_in_the_log(api, places):
