@@ -442,7 +442,8 @@ def watch_forks() -> None:
             for trust in trusts.values():
                 trust.renew()
             for adapter in client._transport.session.adapters.values():
-                adapter.renew()  # type: ignore[attr-defined]
+                if isinstance(adapter, TLSAdapter):
+                    adapter.renew()
             client._start(client._tokens.peek(), trusts)
 
     os.register_at_fork(after_in_child=renew)

@@ -120,7 +120,10 @@ class PacedReader(io.BufferedReader):
         """Close, after a look at what is left, which is not to be waited for."""
         if not self.closed:
             self.raw.mute = True
-            self.surplus = self.surplus or bool(self.peek(1))
+            try:
+                self.surplus = self.surplus or bool(self.peek(1))
+            finally:  # whoever reads here goes on, if this was called below it
+                self.raw.mute = False
         super().close()
 
 

@@ -51,7 +51,8 @@ SCOPES = (
     "GIGACHAT_API_CORP (companies, pay as you go)"
 )
 # What requests, urllib3 and those below them raise. Anything else is the caller's own, as of a signal's handler.
-FOREIGN = (OSError, HTTPError, http.client.HTTPException, zlib.error, ValueError, TypeError, AttributeError)
+FAILURES = (ValueError, TypeError, AttributeError, LookupError)  # on this side, of whatever they read or were given
+FOREIGN = (OSError, HTTPError, http.client.HTTPException, zlib.error, *FAILURES)
 Fault = Union[str, int]  # a word for what went wrong on the way, or the status of the answer
 
 NOT_SENT: set[Fault] = {"refused", "dns", "connect timeout"}
@@ -87,7 +88,7 @@ def fault_of(exc: BaseException, note: Try) -> Fault:
         return "tls"
     if any_is(socket.gaierror):
         return "dns"
-    if isinstance(exc, (TypeError, ValueError, AttributeError)):
+    if isinstance(exc, FAILURES):
         return "not sent"  # refused on this side, such as an address that no adapter is mounted for
     if any_is(NewConnectionError):
         return "refused"
@@ -99,7 +100,8 @@ def fault_of(exc: BaseException, note: Try) -> Fault:
         return "read timeout"
     if note.heard:
         return "broken"
-    return "lost" if note.fresh or note.sock is None else "stale"
+    closed = eof or any_is(ConnectionError, http.client.BadStatusLine)  # and not what the caller's own code raised
+    return "stale" if closed and note.sock is not None and not note.fresh else "lost"
 
 
 def unknown_issuer(exc: BaseException, note: Try) -> bool:

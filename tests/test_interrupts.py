@@ -52,6 +52,25 @@ def test_what_a_signal_handler_raises_comes_through_and_nothing_is_repeated(name
     assert giga.chat("x").choices[0].message.content == CHAT_TEXT  # the place is free
 
 
+@pytest.mark.parametrize("error", [OSError("over"), TimeoutError("over"), ValueError("over"), LookupError("over")],
+                         ids=repr)
+def test_an_error_of_a_handler_that_looks_like_the_network_s_repeats_no_paid_call(error, api, interrupt):
+    def answer(request, connection):
+        if request.path.endswith("/models"):
+            return MODELS
+        if len(running.requests) == 2:
+            interrupt(error)
+            connection.hold()
+        return reply(body=CHAT_BODY)
+
+    running = api(answer)
+    giga = new_client(base_url=running.base_url, access_token="t", max_connections=1, pool_timeout=1)
+    giga.get_models()
+    with pytest.raises(GigaChatException):
+        giga.chat("x")
+    assert len(running.requests) == 2 and giga.chat("x").choices[0].message.content == CHAT_TEXT
+
+
 def test_what_a_signal_handler_raises_in_a_body_ends_the_stream_and_frees_its_place(api, interrupt):
     def answer(request, connection):
         if len(running.requests) == 1:
