@@ -8,7 +8,6 @@ import logging
 import math
 import queue
 import re
-import threading
 import time
 from typing import TYPE_CHECKING, Any, Callable, Mapping, NamedTuple, NoReturn
 from urllib.parse import urlencode
@@ -84,7 +83,7 @@ class TokenCache:
         self._keeper = keeper
         self._token = token
         self._clock = clock
-        self._swap = threading.Lock()  # held for moments, round the token itself
+        self._swap = home_of(1)  # taken for moments, round the token itself
         self._fetching = home_of(1)  # the place of the one thread that fetches
         self._failure: tuple[float, Exception] | None = None
         self._refused = False  # one that was: what a file has may be no better
@@ -101,14 +100,12 @@ class TokenCache:
         if token is None or now >= token.deadline:
             return self._wait(until)
         if now >= token.renew_at:
-            fetching = Place(self._fetching)
-            try:
-                fetching.take(False)
+            with Place(self._fetching) as fetching:
+                try:
+                    fetching.take(False)
+                except queue.Empty:
+                    return token
                 return self._renew(token, until)
-            except queue.Empty:
-                pass
-            finally:
-                fetching.give_back()
         return token
 
     def peek(self) -> Token | None:
@@ -117,26 +114,26 @@ class TokenCache:
 
     def drop(self, value: str) -> bool:
         """Forget a token that was refused, that very one alone; tell whether another can be had."""
-        with self._swap:
+        with Place(self._swap) as swap:
+            swap.take()
             if self._fetch is not None and self._token is not None and self._token.value == value:
                 self._token, self._refused = None, True
         return self._fetch is not None
 
     def _wait(self, until: float | None) -> Token:
-        fetching = Place(self._fetching)
-        try:
-            fetching.take(True, None if until is None else max(until - time.monotonic(), 0))
+        left = None if until is None else max(until - time.monotonic(), 0)
+        with Place(self._fetching) as fetching:
+            try:
+                fetching.take(True, left)
+            except queue.Empty:
+                late = "the deadline of this call ran out while another thread fetched the access token"
+                raise RequestTimeout(late) from None
             token, now = self._token, self._clock()
             if token is not None and now < token.deadline:
                 return token
             if self._failure is not None and now < self._failure[0]:
                 raise copy.copy(self._failure[1])
             return self._store(until)
-        except queue.Empty:
-            late = RequestTimeout("the deadline of this call ran out while another thread fetched the access token")
-            raise late from None
-        finally:
-            fetching.give_back()
 
     def _renew(self, token: Token, until: float | None) -> Token:
         """Renew early; a failure leaves the old token in use, and a moment's peace."""
@@ -151,7 +148,8 @@ class TokenCache:
             return self._store(now + limit)
         except GigaChatException as exc:
             logger.warning("the access token could not be renewed early, the old one stays in use: %s", exc)
-            with self._swap:
+            with Place(self._swap) as swap:
+                swap.take()
                 if self._token is token:
                     self._token = token._replace(renew_at=min(self._clock() + 1, token.deadline))
             return token
@@ -169,7 +167,8 @@ class TokenCache:
             if not late and not exc.hurried:  # else it was this caller's deadline that failed, and no one else's
                 self._failure = (self._clock() + 1, copy.copy(exc))  # a copy holds no frames of the caller
             raise
-        with self._swap:
+        with Place(self._swap) as swap:
+            swap.take()
             self._token, self._failure, self._refused = token, None, False
         return token
 

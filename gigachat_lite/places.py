@@ -11,10 +11,12 @@ import itertools
 import queue
 import threading
 import time
-from typing import Any
+from typing import Any, TypeVar
 
 from .connections import local
 from .exceptions import RequestTimeout, TransportError
+
+P = TypeVar("P", bound="Place")
 
 
 def home_of(size: int) -> queue.SimpleQueue[int]:
@@ -26,7 +28,7 @@ def home_of(size: int) -> queue.SimpleQueue[int]:
 
 
 class Place:
-    """One place; given back once, however often it is asked to, and at the latest when it is forgotten.
+    """One place, not taken yet; given back once, however often it is asked to, and at the latest when forgotten.
 
     It goes from the queue to here and back in C from end to end, where no interrupt can part it from its holder.
     """
@@ -45,6 +47,12 @@ class Place:
         """Put it back; this takes no lock, as a finalizer must not."""
         with contextlib.suppress(IndexError):  # it was given back before
             collections.deque(map(self._home.put, iter(self._held.pop, 0)), 0)
+
+    def __enter__(self: P) -> P:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.give_back()
 
     def __del__(self) -> None:
         if len(getattr(self, "_held", ())) > 1:  # there is none where it was interrupted as it was made
