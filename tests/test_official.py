@@ -575,11 +575,13 @@ def test_the_same_words_however_they_are_asked_for(official, kind):
 def test_ids_come_back_to_the_official_sdk(official, kind):
     from gigachat import context
 
+    usual = official.usual  # made outside the loop that it wants
+
     async def ask():
         names = {"session_id_cvar": "s-1", "request_id_cvar": "r-1", "client_id_cvar": "c-1"}
         for name, value in names.items():
             getattr(context, name).set(value)
-        return official.usual.chat("2 + 2") if kind == "sync" else await official.usual.achat("2 + 2")
+        return usual.chat("2 + 2") if kind == "sync" else await usual.achat("2 + 2")
 
     headers = official.run(ask()).x_headers  # a task has its own context, so that no variable outlives it
     assert (headers["x-session-id"], headers["x-request-id"]) == ("s-1", "r-1")
