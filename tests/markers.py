@@ -104,18 +104,17 @@ def leaks_of_frames(frames, depth):
 
 
 class Log(logging.Handler):
-    """Keeps every record of every logger, and of warnings the frames of the package, as a crash reporter may."""
+    """Keeps every record of every logger, and of warnings and our own the package's frames, as crash reporters may."""
 
     def __init__(self):
         super().__init__(logging.DEBUG)
-        self.texts, self.of_frames, self.of_stacks = [], set(), set()
+        self.texts, self.of_frames = [], set()
 
     def emit(self, record):
         self.texts += [self.format(record), *opened(record.__dict__, 3, {})]
-        found = self.of_frames if record.levelno >= logging.WARNING else self.of_stacks
-        if found is self.of_frames or record.name == "gigachat_lite":
-            found |= leaks_of_frames([frame for frame, _ in traceback.walk_stack(sys._getframe())
-                                      if PACKAGE in pathlib.Path(frame.f_code.co_filename).parents], 2)
+        if record.levelno >= logging.WARNING or record.name == "gigachat_lite":
+            self.of_frames |= leaks_of_frames([frame for frame, _ in traceback.walk_stack(sys._getframe())
+                                               if PACKAGE in pathlib.Path(frame.f_code.co_filename).parents], 2)
 
 
 class Places:
