@@ -5,6 +5,7 @@ import contextlib
 import gzip
 import io
 import socket
+import ssl
 import threading
 import time
 
@@ -137,7 +138,12 @@ def test_a_file_in_an_unknown_coding_is_an_error_and_not_a_file(coding, known, a
     assert giga.chat("x").choices[0].message.content == CHAT_TEXT
 
 
-@pytest.mark.parametrize("end, whole", [("fin", True), ("cut", False)])
+# Python 3.8 and 3.9 tell OpenSSL 3 to take a cut for an end.
+BLIND = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).options & getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
+
+
+@pytest.mark.parametrize("end, whole", [
+    ("fin", True), pytest.param("cut", False, marks=pytest.mark.skipif(BLIND, reason="it is told nothing"))])
 def test_a_file_that_ends_with_its_tls_connection_ends_as_tls_has_it(end, whole, api, certs, tmp_path):
     answer = raw(b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\n\r\n" + b"x" * 1000, end)
     running = api(answer, context=certs.context())
