@@ -266,7 +266,7 @@ def _read_env_file(path: str) -> dict[str, str]:
 
 
 def _pairs(values: Mapping[str, str | None]) -> dict[str, str]:
-    sound = re.compile(rf"{PREFIX}[A-Z0-9_]*|(?!{PREFIX})\w+")  # what is none may be a whole line, with a key in it
+    sound = re.compile(rf"{PREFIX}\w{{1,30}}|(?!{PREFIX})\w+")  # a longer one may be a whole line, with a key in it
     return {name: value for name, value in values.items() if value is not None and sound.fullmatch(name)}
 
 

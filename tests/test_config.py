@@ -641,6 +641,14 @@ def test_clear_text_http_goes_to_this_machine_alone(key, host, refused):
         assert load(**{key: url})[key] == url.lower()
 
 
+def test_a_name_of_any_case_is_read_from_a_file_and_a_line_without_its_sign_is_told(tmp_path, caplog):
+    (tmp_path / ".env").write_text("GIGACHAT_Scope=GIGACHAT_API_CORP\nGIGACHAT_MODEL: GigaChat-2\nexport OTHER\n")
+    config = load_config(environ={})
+    assert (config["scope"], config["model"]) == ("GIGACHAT_API_CORP", "GigaChat")
+    said, = [record.getMessage() for record in caplog.records if record.name == "gigachat_lite" and record.levelno > 20]
+    assert said.endswith(".env, line 2 is not understood: NAME=value is needed, its quotes closed")
+
+
 @pytest.mark.parametrize("proxy, more, used", [
     ("http://proxy.corp:3128", {}, False), ("http://proxy.corp:3128", {"allow_http": True}, True),
     ("http://127.0.0.1:3128", {}, True), ("http://localhost:3128", {}, True)])
