@@ -3,18 +3,19 @@
 import os
 import ssl
 
-import gigachat_lite
 from gigachat_lite import ConfigurationError, GigaChat, TLSError
+from gigachat_lite.russian_root_ca import PEM
 
 ROOT = "corporate-ca.pem"  # the root certificate of your company or of its proxy
-if not os.path.exists(ROOT):  # in its place the national root, which lies in the package
-    ROOT = os.path.join(os.path.dirname(gigachat_lite.__file__), "russian_trusted_root_ca.pem")
 
 context = ssl.create_default_context()  # the system's roots, and one more
-context.load_verify_locations(cafile=ROOT)
+if os.path.exists(ROOT):
+    context.load_verify_locations(cafile=ROOT)
+else:  # the one that most of GigaChat's hosts need
+    context.load_verify_locations(cadata=PEM)
 
 WAYS = {
-    "1. Ничего не указывать": {},  # for GigaChat's hosts the national root is trusted as it is
+    "1. Ничего не указывать": {},  # for GigaChat's hosts the Russian root is trusted as it is
     "2. Файл с корневым сертификатом": {"ca_bundle_file": ROOT},  # PEM or DER, and no other roots
     "3. Свой ssl_context": {"ssl_context": context},
     "4. Сертификат клиента": {"cert_file": "client.pem", "key_file": "client.key"},  # key_file_password= too

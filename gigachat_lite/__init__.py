@@ -6,8 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .aio import AsyncStream
-from .client import GigaChat, GigaChatAsyncClient, GigaChatSyncClient, Stream, __version__
+from .client import GigaChat, GigaChatAsyncClient, GigaChatSyncClient
 from .config import load_config, redact
 from .context import (
     agent_id_cvar,
@@ -45,10 +44,13 @@ from .exceptions import (
     TransportError,
     UnprocessableEntityError,
 )
+from .transport import __version__
 
 if TYPE_CHECKING:
+    from .aio import AsyncStream
     from .emulator import Emulator
     from .models import *
+    from .sse import Stream
     from .streams import ChatStream, ThreadStream
 
 __all__ = [
@@ -82,19 +84,14 @@ __all__ = [
 if not TYPE_CHECKING:  # a type checker is to see the names above alone
 
     def __getattr__(name):
-        """Load on first use what is heavy, or what a program seldom needs."""
-        if name == "Emulator":
-            from .emulator import Emulator as value
-        elif name in ("ChatStream", "ThreadStream"):
-            from . import streams
+        """Import on first use what is heavy, or what few programs need."""
+        from importlib import import_module
 
-            value = getattr(streams, name)
-        elif name in __all__:
-            from . import models
-
-            value = getattr(models, name)
-        else:
+        if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        modules = {"AsyncStream": "aio", "ChatStream": "streams", "Emulator": "emulator", "Stream": "sse"}
+        module = "streams" if name == "ThreadStream" else modules.get(name, "models")
+        value = getattr(import_module("." + module, __name__), name)
         globals()[name] = value
         return value
 

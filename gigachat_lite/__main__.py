@@ -18,7 +18,7 @@ import threading
 from typing import Any, Callable, Sequence, TextIO
 
 from . import ConfigurationError, GigaChat, GigaChatException, TransportError, __version__
-from .config import coerce, decode_text
+from .config import convert, decode_text
 from .exceptions import printable
 from .texts import encodes, explain, words
 
@@ -68,7 +68,7 @@ def above_zero(kind: Callable[[str], float]) -> Callable[[str], float]:
 def seconds(text: str) -> str:
     """Check a timeout, which has more forms than a number, and leave it to the client to read."""
     try:
-        coerce("timeout", text, "--timeout")
+        convert("timeout", text, "--timeout")
     except ConfigurationError:
         raise argparse.ArgumentTypeError(words("seconds", text)) from None
     return text

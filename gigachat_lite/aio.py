@@ -1,27 +1,166 @@
-"""The asynchronous names: each is the synchronous method of the same client, run in a thread (``workers.py``)."""
+"""asyncio: calls and streams of the synchronous client, each run in a daemon thread of its own.
+
+A call takes its place of the client's limiter in the event loop, without a thread; its thread then runs the synchronous
+method with that place. Cancelling a call frees the place at once; its thread may go on until the read timeout, and
+sends nothing more.
+"""
 
 from __future__ import annotations
 
+import _thread
+import asyncio
+import contextlib
+import contextvars
 import functools
-from typing import TYPE_CHECKING, Any, Callable, Coroutine, Generic, NoReturn, TypeVar
+import queue
+import time
+from collections import deque
+from typing import Any, Callable, Deque, Generic, Mapping, NoReturn, TypeVar
 
 from .exceptions import StreamError
-from .workers import Crew, Job, StreamJob
+from .limiter import CancelToken, ConcurrencyLimiter, Place, cancel_token
+from .transport import Transport
 
-if TYPE_CHECKING:
-    from typing_extensions import Concatenate, ParamSpec, Protocol, Unpack, overload
+READ_AHEAD = 256  # events that a thread may be ahead of the loop
 
-    from .aio_resources import AsyncAssistantsResource, AsyncBatchesResource, AsyncChatResource, AsyncThreadsResource
-    from .client import Options
-    from .models import Payload
-
-    P = ParamSpec("P")
-
-T = TypeVar("T")
-S = TypeVar("S")
 C = TypeVar("C", covariant=True)  # an event of a stream, its whole answer, and the tokens used
 W = TypeVar("W", covariant=True)
 U = TypeVar("U", covariant=True)
+
+
+async def acquire(limiter: ConcurrencyLimiter, until: float | None) -> Place:
+    """Take a place of the limiter, waiting without a thread."""
+    loop, task, end = asyncio.get_running_loop(), asyncio.current_task(), limiter.end_of_wait(until)
+    while True:
+        if limiter.take():
+            return Place(limiter)
+        limiter.check_owner(task, "task")
+        left = None if end is None else end - time.monotonic()
+        if left is not None and left <= 0:
+            raise limiter.timed_out("tasks")
+        waiter = loop.create_future()
+        wake = functools.partial(_wake, loop, waiter)
+        limiter.callbacks.append(wake)
+        timer = None if left is None else loop.call_later(left, _settle, waiter)
+        try:
+            if limiter.free.empty():  # else a place came free before there was a callback
+                await waiter
+        except BaseException:
+            if wake not in limiter.callbacks:
+                limiter.notify()  # for the next one in line
+            raise
+        finally:
+            with contextlib.suppress(ValueError):
+                limiter.callbacks.remove(wake)
+            if timer is not None:
+                timer.cancel()
+
+
+def _wake(loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any], *outcome: Any) -> None:
+    """Settle a future from any thread."""
+    with contextlib.suppress(RuntimeError):  # the loop is closed
+        loop.call_soon_threadsafe(_settle, future, *outcome)
+
+
+def _settle(future: asyncio.Future[Any], result: Any = None, error: BaseException | None = None) -> None:
+    if not future.done():
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+
+def _start_thread(token: CancelToken, work: Callable[..., Any], *args: Any) -> None:
+    """Run work in a daemon thread, in the caller's context; threading.Thread would hold the loop until it runs."""
+    context = contextvars.copy_context()
+    context.run(cancel_token.set, token)
+    _thread.start_new_thread(context.run, (work, *args))
+
+
+def _call(method: Callable[..., Any], args: Any, kwargs: Mapping[str, Any], until: float | None) -> Any:
+    """Call a method, with a deadline less what was spent waiting."""
+    more = {} if until is None else {"deadline": max(until - time.monotonic(), 1e-6)}
+    return method(*args, **{**kwargs, **more})
+
+
+async def run_in_thread(
+    transport: Transport, method: Callable[..., Any], args: Any, kwargs: Mapping[str, Any], limited: bool
+) -> Any:
+    """Call a method in a thread, and return what it returns."""
+    transport.check_process()
+    loop, until = asyncio.get_running_loop(), transport.until(kwargs.get("deadline"))
+    place = await acquire(transport.limiter if limited else transport.async_limiter, until)
+    token, future = CancelToken(place if limited else None), loop.create_future()
+
+    def work() -> None:
+        result = error = None
+        try:
+            result = _call(method, args, kwargs, until)
+        except BaseException as exc:
+            error = exc
+        _wake(loop, future, result, error)
+
+    try:
+        _start_thread(token, work)
+        return await future
+    finally:
+        token.cancel()
+        place.release()
+
+
+class _Reader:
+    """The thread's side of an AsyncStream: reads the stream, and wakes the loop before each wait for the network."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, place: Place) -> None:
+        self.loop = loop
+        self.events: Deque[Any] = deque()
+        self.stream: Any = None
+        self.error: BaseException | None = None
+        self.finished = self.paused = False
+        self.token = CancelToken(place)
+        self.waiter: asyncio.Future[None] | None = None
+        self.go_on: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def run(self, open_stream: Callable[[], Any], tap: Callable[[bytes], object] | None) -> None:
+        """Read the stream to its end."""
+        try:
+            with open_stream() as stream:
+                stream.before_read(self.before_read)
+                if tap is not None:
+                    stream.tap(tap)
+                self.stream = stream
+                self.events.extend(stream)
+        except BaseException as exc:
+            self.error = exc
+        self.finished = True
+        self.wake()
+
+    def before_read(self) -> None:
+        """Wake the loop, and wait where it is far behind."""
+        self.wake()
+        self.paused = True
+        if len(self.events) > READ_AHEAD:
+            self.go_on.get()
+        self.paused = False
+        self.token.check()
+
+    def wake(self) -> None:
+        """Let the loop look at what is there."""
+        waiter, self.waiter = self.waiter, None
+        if waiter is not None:
+            _wake(self.loop, waiter)
+
+    def stop(self) -> None:
+        """Cancel the stream, from any thread, also in a finalizer."""
+        self.token.cancel()
+        if self.stream is not None and not self.finished:
+            self.stream.interrupt()
+        self.go_on.put(None)
+        self.wake()
+
+
+def _of_stream(name: str, default: Any, doc: str) -> Any:
+    return property(lambda self: getattr(self._reader and self._reader.stream, name, default), doc=doc)
 
 
 class AsyncStream(Generic[C, W, U]):
@@ -30,198 +169,97 @@ class AsyncStream(Generic[C, W, U]):
     The request is sent by the first step, or by ``async with``, which raises what goes wrong before the beginning.
     ``.text``, ``.finish_reason`` and ``.usage`` are of what has arrived, at most some hundred events ahead of the loop;
     ``.completion`` is the whole answer, once its end was seen. An early end is an error with ``.partial``. Leaving the
-    loop, ``aclose()``, a cancelled task and a closed event loop end the call and free its place at once.
+    loop, ``aclose()``, a cancelled task and a closed event loop end the stream and free its place at once.
     """
 
-    def __init__(self, job: StreamJob) -> None:
-        self._job = job
-        self._closed = False
+    text: str = _of_stream("text", "", "The text of the first choice, as far as it has come.")
+    finish_reason: str | None = _of_stream("finish_reason", None, "Why the first choice ended, None before it has.")
+    usage: U = _of_stream("usage", None, "The tokens used, None before they are told.")
+    completion: W = _of_stream("completion", None, "The whole answer, None before its end.")
+    x_headers: dict[str, str | None] = _of_stream("x_headers", {}, "The ids of the answer, once it has begun.")
+
+    def __init__(self, transport: Transport, method: Callable[..., Any], args: Any, kwargs: Any) -> None:
+        self._transport = transport
+        self._open = functools.partial(_call, method, args, kwargs)
+        self._deadline = kwargs.get("deadline")
+        self._tap: Callable[[bytes], object] | None = None
+        self._reader: _Reader | None = None
+        self._waiting = self._closed = False
 
     def __aiter__(self) -> AsyncStream[C, W, U]:
         return self
 
     async def __anext__(self) -> C:
-        job = self._job
-        if not job.events:
-            await job.until(job.ready)
-        if job.events:
-            event: C = job.take()
-            return event
-        self._finish()
+        reader = self._reader
+        if reader is None or not reader.events:
+            reader = await self._wait(lambda reader: reader.events or reader.finished)
+        if not reader.events or self._closed:
+            self._raise_ending(reader)
+        event: C = reader.events.popleft()
+        if reader.paused and len(reader.events) <= READ_AHEAD // 2:
+            reader.go_on.put(None)
+        return event
 
     async def __aenter__(self) -> AsyncStream[C, W, U]:
-        await self._job.until(self._job.opened)
-        if self._job.stream is None:
-            self._finish()
+        reader = await self._wait(lambda reader: reader.stream is not None or reader.finished)
+        if reader.stream is None:
+            self._raise_ending(reader)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.aclose()
 
     def __del__(self) -> None:
-        self._job.end()
+        if self._reader is not None:
+            self._reader.stop()
 
     async def aclose(self) -> None:
         """End the stream and free its place; a task that waits for its next event gets StreamError."""
-        self._closed = self._closed or bool(self._job.events) or not self._job.finished
-        self._job.end()
-        self._job.events.clear()
+        reader = self._reader
+        self._closed = self._closed or reader is None or bool(reader.events) or not reader.finished
+        if reader is not None:
+            reader.events.clear()
+            reader.stop()
 
     def tap(self, write: Callable[[bytes], object]) -> None:
-        """Hand the bytes to ``write`` too, as ``Stream.tap`` does, in the worker; before the first step."""
-        self._job.tap = write
+        """Hand the bytes to ``write`` too, as ``Stream.tap`` does, in the thread; before the first step."""
+        self._tap = write
 
-    @property
-    def text(self) -> str:
-        """The text of the first choice, as far as it has come."""
-        return self._of("text") or ""
+    async def _wait(self, ready: Callable[[_Reader], Any]) -> _Reader:
+        """Wait until the thread has brought something about; what ends the wait early ends the stream."""
+        if self._waiting:
+            raise StreamError("another task is reading this stream")
+        self._waiting = True
+        try:
+            reader = self._reader or await self._start()
+            while not ready(reader) and not self._closed:
+                waiter = reader.waiter = reader.loop.create_future()
+                if not ready(reader):  # it may have come before there was a waiter
+                    await waiter
+            return reader
+        except BaseException:
+            if self._reader is not None:
+                self._reader.stop()
+            raise
+        finally:
+            self._waiting = False
 
-    @property
-    def finish_reason(self) -> str | None:
-        """Why the first choice ended, None before it has."""
-        reason: str | None = self._of("finish_reason")
-        return reason
+    async def _start(self) -> _Reader:
+        """Send the request."""
+        self._transport.check_process()
+        until = self._transport.until(self._deadline)
+        reader = _Reader(asyncio.get_running_loop(), await acquire(self._transport.limiter, until))
+        if not self._closed:
+            self._reader = reader
+            _start_thread(reader.token, reader.run, functools.partial(self._open, until), self._tap)
+        return reader
 
-    @property
-    def usage(self) -> U:
-        """The tokens used, None before they are told."""
-        usage: U = self._of("usage")
-        return usage
-
-    @property
-    def completion(self) -> W:
-        """The whole answer, None before its end."""
-        completion: W = self._of("completion")
-        return completion
-
-    @property
-    def x_headers(self) -> dict[str, str | None]:
-        """The ids of the answer, once it has begun."""
-        return self._of("x_headers") or {}
-
-    def _of(self, name: str) -> Any:
-        return getattr(self._job.stream, name, None)
-
-    def _finish(self) -> NoReturn:
-        """Say how the stream ended."""
-        if self._job.error is not None:
-            raise self._job.error
-        if not self._closed and not self._job.ended:
+    def _raise_ending(self, reader: _Reader) -> NoReturn:
+        """Raise what the end of the stream raises."""
+        if reader.error is not None and not self._closed:
+            raise reader.error
+        if not self._closed:
             raise StopAsyncIteration
         error = StreamError("the stream was closed before its end")
         error.partial = self.text
         raise error
-
-
-# From a method to its twin
-
-
-def twin(
-    method: Callable[Concatenate[Any, P], T], counted: bool = False
-) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]:
-    """Make the asynchronous twin of a method; those that generate are ``counted``, by max_connections."""
-
-    @functools.wraps(method)
-    async def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        job = Job(_bound(self, method), args, kwargs, counted)
-        await job.until(job.over)
-        job.end()  # its timer
-        return job.result()
-
-    return _named(call)  # type: ignore[no-any-return]
-
-
-def stream_twin(
-    method: Callable[Concatenate[Any, P], Opened[C, W, U]],
-) -> Callable[Concatenate[Any, P], AsyncStream[C, W, U]]:
-    """Make the asynchronous twin of a method that opens a stream."""
-
-    @functools.wraps(method)
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return AsyncStream(StreamJob(_bound(self, method), args, kwargs))
-
-    return _named(call)  # type: ignore[no-any-return]
-
-
-def _bound(owner: Any, method: Callable[..., Any]) -> Any:
-    """Find the method of an object, or of the one whose twin it is; a subclass may have its own."""
-    return getattr(getattr(owner, "_twin", owner), method.__name__)
-
-
-def _named(function: Any) -> Any:
-    """Name a twin as it is called: ``GigaChat.aembeddings``, ``AsyncBatchesResource.create``."""
-    owner, _, name = function.__qualname__.rpartition(".")
-    owner, name = ("Async" + owner, name) if owner.endswith("Resource") else (owner, "a" + name)
-    function.__name__, function.__qualname__ = name, f"{owner}.{name}"
-    return function
-
-
-class AsyncNames:
-    """What GigaChat has for asyncio beside the twins of its methods."""
-
-    _crew: Crew
-
-    async def __aenter__(self: S) -> S:
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self.aclose()
-
-    async def aclose(self: Any) -> None:
-        """Close the connections that are not in use, and end the threads that have nothing to do."""
-        crew, self._crew = self._crew, Crew(self._transport.limiter.size)
-        crew.close()
-        self.close()
-
-    @property
-    def achat(self: Any) -> AsyncChatResource:
-        """The twin of ``chat``: ``await achat(payload)``; ``achat.create``, ``.stream`` and ``.parse`` are v2's."""
-        from .aio_resources import AsyncChatResource
-
-        return AsyncChatResource(self.chat)
-
-    @property
-    def a_batches(self: Any) -> AsyncBatchesResource:
-        """The twin of ``batches``."""
-        from .aio_resources import AsyncBatchesResource
-
-        return AsyncBatchesResource(self.batches)
-
-    @property
-    def a_assistants(self: Any) -> AsyncAssistantsResource:
-        """The twin of ``assistants``."""
-        from .aio_resources import AsyncAssistantsResource
-
-        return AsyncAssistantsResource(self.assistants)
-
-    @property
-    def a_threads(self: Any) -> AsyncThreadsResource:
-        """The twin of ``threads``."""
-        from .aio_resources import AsyncThreadsResource
-
-        return AsyncThreadsResource(self.threads)
-
-
-if TYPE_CHECKING:
-
-    class Opened(Protocol[C, W, U]):
-        """What a method that streams returns."""
-
-        def __next__(self) -> C: ...
-        @property
-        def completion(self) -> W: ...
-        @property
-        def usage(self) -> U: ...
-
-    class AsyncParse(Protocol[W]):
-        """The twin of a method that parses, of which a type checker would see the first overload alone."""
-
-        @overload
-        def __call__(
-            self, payload: Payload, *, response_format: type[T], strict: bool = True, **options: Unpack[Options]
-        ) -> Coroutine[Any, Any, tuple[W, T]]: ...
-
-        @overload
-        def __call__(
-            self, payload: Payload, *, response_format: Any, strict: bool = True, **options: Unpack[Options]
-        ) -> Coroutine[Any, Any, tuple[W, Any]]: ...

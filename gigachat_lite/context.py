@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import re
 from contextvars import ContextVar
-from typing import Any, Iterable, Mapping
-
-from .secret import Secret, veil
+from typing import Any, Mapping
 
 __all__ = [
     "agent_id_cvar",
@@ -74,12 +72,11 @@ def context_headers() -> dict[str, str]:
     >>> session_id_cvar.reset(token)
     """
     # An empty one says nothing: programs pass on what may not be there.
-    headers = veil({name: variable.get() for name, variable in _HEADERS if variable.get()})
-    custom: Any = custom_headers_cvar.get() or {}
+    headers = {name: value for name, variable in _HEADERS for value in [variable.get()] if value}
+    custom = custom_headers_cvar.get() or {}
     if not isinstance(custom, Mapping):
-        custom = type(custom).__name__
-        raise TypeError(f"custom_headers_cvar: a dict is needed, not {custom}")
-    return {**headers, **veil(custom)}
+        raise TypeError(f"custom_headers_cvar: a dict is needed, not {type(custom).__name__}")
+    return {**headers, **custom}
 
 
 def chat_url(base_url: str, path: str) -> str:
@@ -89,16 +86,16 @@ def chat_url(base_url: str, path: str) -> str:
     ('https://api.giga.chat/v3/chat', 'https://api.giga.chat/v1/my/chat')
     """
     if "://" in path:
-        return Secret(path)  # it may have a password in it
+        return path
     path = "/" + path.lstrip("/")
     versioned = re.match(r"/(api/)?v\d+(/|$)", path)
     return ("/".join(base_url.split("/", 3)[:3]) if versioned else base_url) + path
 
 
-def check_headers(headers: Iterable[tuple[str, Any]]) -> dict[str, str]:
+def check_headers(*given: Mapping[str, Any]) -> dict[str, str]:
     """Merge headers whatever their case, the last one wins; refuse what HTTP cannot carry, without showing values."""
     checked: dict[str, tuple[str, str]] = {}
-    for name, value in headers:
+    for name, value in [item for headers in given for item in headers.items()]:
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             begins = _NAME.match(name) if isinstance(name, str) else None  # a value may follow
             shown = repr((begins[0] if begins else "")[:40] + "…") if isinstance(name, str) else type(name).__name__

@@ -39,7 +39,7 @@ class GigaChatException(Exception):
 
     partial: str | None = None
     messages: list[Any] | None = None
-    hurried = False  # true where only the call's deadline kept it from being tried again
+    failure: str | int | None = None  # what the retry rules of transport.py go by: a word, or the status
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (_rebuild, (type(self), self.args, self.__dict__))

@@ -10,16 +10,11 @@ import io
 import os
 import re
 import stat
-import sys
 import tempfile
 import uuid
-from typing import IO, TYPE_CHECKING, Any, Callable, Iterator, Optional, Tuple, Union, cast
+from typing import IO, Any, Callable, Iterator, Optional, Tuple, Union, cast
 
 from .exceptions import GigaChatException, ResponseError, printable
-from .faults import FOREIGN
-
-if TYPE_CHECKING:
-    from .decode import Body, Reply
 
 Content = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, IO[bytes]]
 FileForm = Union[Content, Tuple[Optional[str], Content], Tuple[Optional[str], Content, Optional[str]]]
@@ -138,6 +133,12 @@ class Upload:
             raise
         self._frame(purpose, name)
 
+    def __enter__(self) -> Upload:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
     def __len__(self) -> int:
         return len(self._top) + self.size + len(self._end)
 
@@ -204,25 +205,6 @@ class Upload:
             return read(number)
         except Exception as exc:  # below urllib3, which takes an OSError for a fault of the network
             raise GigaChatException(f"{self.name} could not be read while it was sent: {exc}") from exc
-
-
-def receive(reply: Reply, write: Callable[[bytes], object], translate: Callable[..., GigaChatException]) -> int:
-    """Hand the bytes of an answer to ``write`` as they arrive, and count them; a short body is an error."""
-    body, piece, size = cast("Body", reply.body), reply.data.open(), 0
-    reply.note.outer = sys.exc_info()[1]
-    try:
-        while True:
-            write(piece)
-            size += len(piece)
-            try:
-                piece = body.read()
-            except FOREIGN as exc:
-                raise translate(exc, reply.url, reply.note) from exc
-            if not piece:
-                return size
-    finally:
-        reply.note.outer = None
-        body.close()
 
 
 @contextlib.contextmanager

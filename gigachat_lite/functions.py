@@ -12,13 +12,14 @@ import json
 import os
 import re
 import uuid
-from typing import TYPE_CHECKING, Any, Callable, Iterable, List, Mapping, NamedTuple, Sequence, Tuple, Union
+from typing import Any, Callable, Iterable, List, Mapping, NamedTuple, Sequence, Tuple, Union
 
 from . import models
 from .config import did_you_mean
 from .docstrings import read_docstring
 from .exceptions import FunctionCallError, GigaChatException
-from .histories import NOTHING, STATE_IDS, check_history, read
+from .histories import NOTHING, STATE_IDS, read
+from .histories import check_history as check_history
 from .models import Chat, Function, Messages, Obj, Payload, chat_body, check_fields
 from .models.chat import as_request
 from .models.chat_completions import as_parts
@@ -36,9 +37,6 @@ from .schemas import (
     objects,
     text_of,
 )
-
-if TYPE_CHECKING:
-    from .client import GigaChat
 
 Given = Union[str, Mapping[str, Any], Callable[..., Any], Tuple[Mapping[str, Any], Callable[..., Any]]]
 _Parameters = Mapping[str, inspect.Parameter]
@@ -234,7 +232,7 @@ def _check_schema(schema: Any, where: str, depth: int = 0) -> None:
         _check_schema(schema["items"], where + ".items", depth + 1)
 
 
-def checked(body: Mapping[str, Any]) -> dict[str, Any]:
+def check_chat(body: Mapping[str, Any]) -> dict[str, Any]:
     """Check the functions and the history of a request of the first version, and describe its callables."""
     functions = as_functions(body.get("functions") or ())[0]
     check_functions(functions, body.get("function_call"))
@@ -326,7 +324,7 @@ def _plain(value: Any) -> Any:
 
 
 def run_functions(
-    client: GigaChat,
+    send: Callable[..., Any],
     payload: Any,
     functions: Iterable[Given] = (),
     max_rounds: int = 5,
@@ -341,13 +339,14 @@ def run_functions(
     model as ``{"error": …}``, text of the exception included; with ``on_error="raise"`` they are raised as they are,
     wrong arguments as FunctionCallError. A function that is not there and rounds that are used up are
     FunctionCallErrors anyway. What ends the loop early keeps the history: ``.messages`` of every GigaChatException.
-    A forced ``function_call`` holds for the first request. ``options`` go to every request.
+    A forced ``function_call`` holds for the first request. ``send`` is ``chat`` or, for version 2,
+    ``chat.create``; ``options`` go to every request.
     """
     if on_error not in ("tell", "raise") or version not in (1, 2):
         raise ValueError('on_error is "tell" or "raise", version is 1 or 2')
     if not isinstance(max_rounds, int) or max_rounds < 0:
         raise ValueError(f"max_rounds is a whole number, 0 or more, not {max_rounds!r}")
-    talk = _TALKS[version](client, payload, functions)
+    talk = _TALKS[version](send, payload, functions)
     for left in range(max_rounds, -1, -1):
         completion, calls = talk.ask(options)
         _add(talk.usage, completion.get("usage"))
@@ -406,8 +405,8 @@ class _Talk:
     end: Any = Run
     kind: type[Obj] = Messages
 
-    def __init__(self, client: GigaChat, payload: Payload, functions: Iterable[Given]) -> None:
-        self.send: Callable[..., Any] = client.chat
+    def __init__(self, send: Callable[..., Any], payload: Payload, functions: Iterable[Given]) -> None:
+        self.send = send
         self.usage: Obj = models.Usage()
         self.body, given = self.open(payload)
         descriptions, self.callables = as_functions([*given, *_several(functions, "functions")])
@@ -472,9 +471,9 @@ class _Talk2(_Talk):
     end, kind = ChatRun, models.ChatMessage
     state: str | None = None
 
-    def __init__(self, client: Any, payload: Any, functions: Iterable[Given]) -> None:
-        super().__init__(client, payload, functions)
-        self.send, self.usage = client.chat.create, models.ChatUsage()
+    def __init__(self, send: Callable[..., Any], payload: Any, functions: Iterable[Given]) -> None:
+        super().__init__(send, payload, functions)
+        self.usage = models.ChatUsage()
 
     def open(self, payload: Any) -> tuple[dict[str, Any], Iterable[Given]]:
         body, more = as_request(payload, models.ChatCompletionRequest)

@@ -1,7 +1,6 @@
-"""The endpoints with a name of their own: v2 chat, batches, assistants and threads.
+"""The endpoints that few programs need: v2 chat requests, batches, assistants and threads.
 
-Each is one Call and one type, sent through the client that it belongs to. Names, parameters and their order are those
-of the official library.
+Each is one request and one type. Names, parameters and their order are those of the official library.
 """
 
 from __future__ import annotations
@@ -9,27 +8,36 @@ from __future__ import annotations
 import re
 import warnings
 from itertools import count
-from typing import TYPE_CHECKING, Any, Iterable, List, Mapping, Sequence, TypeVar, Union, overload
+from typing import TYPE_CHECKING, Any, List, Mapping, Sequence, Union
 from urllib.parse import quote, urlencode
 
 from . import models
-from .client import Call, GigaChat, room, with_field
+from .body import Response, decode_json
 from .config import did_you_mean
 from .context import chat_completions_url_cvar, chat_url
-from .decode import decode_json, read_json, x_headers
-from .faults import ERROR_LIMIT, response_error
-from .models import A, ChatCompletion, Payload, check_fields, check_request, path_id, strings, to_json, with_headers
+from .models import (
+    A,
+    ChatCompletion,
+    Payload,
+    chat_body,
+    check_fields,
+    check_request,
+    default_model,
+    has_functions,
+    path_id,
+    strings,
+    to_json,
+    with_headers,
+)
 from .models.base import own_id
 from .models.chat import names_model
-from .secret import unveiled
+from .transport import Request, Transport
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from .client import Options
-    from .decode import Reply
-    from .exceptions import ResponseError
-    from .functions import ChatRun, Given
+    from .annotations import Options
+    from .exceptions import GigaChatException
     from .models import (
         Assistant,
         AssistantDelete,
@@ -37,7 +45,6 @@ if TYPE_CHECKING:
         Assistants,
         Batch,
         Batches,
-        ChatCompletionResponse,
         CreateAssistant,
         Embeddings,
         ThreadCompletion,
@@ -47,111 +54,49 @@ if TYPE_CHECKING:
         ThreadRunResult,
         Threads,
     )
-    from .streams import ChatStream, ThreadStream
+    from .streams import ThreadStream
 
-    Result = Union[ChatCompletion, Embeddings, ResponseError]
+    Result = Union[ChatCompletion, Embeddings, GigaChatException]
 
-P = TypeVar("P")
 Message = Union[str, Mapping[str, Any]]
 
 
 class Resource:
-    """A group of endpoints; it holds the client, and the client does not hold it."""
+    """A group of endpoints; it holds the client's transport, and the client does not hold it."""
 
-    __slots__ = ("_client",)
-
-    def __init__(self, client: GigaChat) -> None:
-        self._client = client
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._config = transport.config
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} of {self._client!r}>"
+        return f"<{type(self).__name__} of {self._config['base_url']}>"
 
 
-class ChatResource(Resource):
-    """``giga.chat(payload)`` is v1; ``create``, ``stream`` and ``parse`` are v2, whose messages have content in parts.
-
-    The comforts of v2's requests: strings where content or the name of a tool is due, ``reasoning`` and
-    ``response_format`` beside ``model_options``, ``profanity_check`` for ``disable_filter``.
-    """
-
-    __slots__ = ()
-
-    def __call__(self, payload: Payload, **options: Unpack[Options]) -> ChatCompletion:
-        """Ask, and get the whole answer (API documentation, POST /chat/completions).
-
-        ``payload`` is a question, a list of messages, or a whole request as a dict or ``Chat``.
-        """
-        client = self._client
-        call = Call("POST", client._chat_path(), to_json(client._chat_body(payload)), "generate")
-        return client._ask(call, ChatCompletion, options)
-
-    def create(self, payload: Payload, **options: Unpack[Options]) -> ChatCompletionResponse:
-        """Ask v2, and get the whole answer (POST /v2/chat/completions)."""
-        return self._client._ask(self._call(payload), models.ChatCompletionResponse, options)
-
-    def stream(self, payload: Payload, **options: Unpack[Options]) -> ChatStream:
-        """Ask v2, and get the answer as it is written; errors before its beginning are raised here."""
-        reply = self._client._send(self._call(payload, True), options)
-        stream: ChatStream = room("streams").ChatStream(reply, self._client._transport.translate)
-        return stream
-
-    @overload
-    def parse(
-        self, payload: Payload, *, response_format: type[P], strict: bool = True, **options: Unpack[Options]
-    ) -> tuple[ChatCompletionResponse, P]: ...
-
-    @overload
-    def parse(
-        self, payload: Payload, *, response_format: Any, strict: bool = True, **options: Unpack[Options]
-    ) -> tuple[ChatCompletionResponse, Any]: ...
-
-    def parse(
-        self, payload: Payload, *, response_format: Any, strict: bool = True, **options: Unpack[Options]
-    ) -> tuple[ChatCompletionResponse, Any]:
-        """Ask v2 for an answer of a type, and get the whole answer and its value, as ``chat_parse`` does with v1."""
-        schemas = room("schemas")
-        body = with_field(payload, "response_format", schemas.response_format(response_format, strict))
-        if isinstance(body.get("model_options"), Mapping):
-            body["model_options"] = {**body["model_options"], "response_format": body["response_format"]}
-        completion = self.create(body, **options)
-        return completion, schemas.parse_completion(completion, response_format)
-
-    def run_functions(
-        self,
-        payload: Payload,
-        functions: Iterable[Given] = (),
-        max_rounds: int = 5,
-        on_error: str = "tell",
-        **options: Unpack[Options],
-    ) -> ChatRun:
-        """Ask v2, call the Python functions that the model wants called, and go on until it answers in words."""
-        call = room("functions").run_functions
-        run: ChatRun = call(self._client, payload, functions, max_rounds, on_error, 2, **options)
-        return run
-
-    def _call(self, payload: Payload, stream: bool = False) -> Call:
-        body = _checked(models.v2_body(payload, self._client.config))
-        if not names_model(body):
-            body["model"] = self._client._model()
-        if stream:
-            body["stream"] = True
-        base_url, elsewhere = self._client.config["base_url"], chat_completions_url_cvar.get()
-        url = v2_base(base_url) + "/chat/completions" if elsewhere is None else chat_url(base_url, elsewhere)
-        return Call("POST", url, to_json(body), "generate", stream)
+def v2_chat_request(payload: Payload, config: Mapping[str, Any], stream: bool = False) -> Request:
+    """Make a v2 chat request of a question, messages, or a whole request (API 9.1)."""
+    body = _check_v2(models.v2_body(payload, config))
+    if not names_model(body):
+        body["model"] = default_model(config)
+    if stream:
+        body["stream"] = True
+    base_url, elsewhere = config["base_url"], chat_completions_url_cvar.get()
+    url = v2_base(base_url) + "/chat/completions" if elsewhere is None else chat_url(base_url, elsewhere)
+    return Request("POST", url, to_json(body), "paid", stream)
 
 
-def _checked(body: dict[str, Any]) -> dict[str, Any]:
+def _check_v2(body: dict[str, Any]) -> dict[str, Any]:
     """Describe the Python functions of a v2 request and check its history, where functions are in play."""
     tools = [tool for tool in body.get("tools") or () if isinstance(tool, Mapping) and tool.get("functions")]
     if not tools and not any(map(_has_functions, body["messages"])):
         return body
-    functions = room("functions")
+    from .functions import as_functions, check_history
+
     if not body.get("storage") and not body.get("assistant_id"):  # else the service has the beginning
-        functions.check_history(body["messages"])
+        check_history(body["messages"])
     for i, tool in enumerate(body.get("tools") or ()):
         given = tool["functions"].get("specifications") if any(tool is one for one in tools) else None
         if given:
-            described = {**tool["functions"], "specifications": functions.as_functions(given)[0]}
+            described = {**tool["functions"], "specifications": as_functions(given)[0]}
             body["tools"] = [*body["tools"][:i], {**tool, "functions": described}, *body["tools"][i + 1 :]]
     return body
 
@@ -177,8 +122,6 @@ def v2_base(base_url: str) -> str:
 class BatchesResource(Resource):
     """Many requests at once, answered later; for companies that pay as they go."""
 
-    __slots__ = ()
-
     def create(
         self,
         requests: Sequence[Payload] | Mapping[str, Payload],
@@ -197,26 +140,26 @@ class BatchesResource(Resource):
         if not requests:
             raise ValueError("a batch needs requests")
         named = requests if isinstance(requests, Mapping) else dict(zip(map(str, count()), _several(requests)))
-        make = self._client._chat_body if method == "chat_completions" else _embeddings_body
+        make = self._chat_body if method == "chat_completions" else _embeddings_body
         items = [{"id": _text(name, "the name of a request"), "request": make(one)} for name, one in named.items()]
         body = b"".join(to_json(item) + b"\n" for item in items)
-        call = Call("POST", _with_query("/batches", method=method), body, "create", content="application/octet-stream")
-        return self._client._ask(call, models.Batch, options)
+        url, content_type = _with_query("/batches", method=method), "application/octet-stream"
+        request = Request("POST", url, body, "write", content_type=content_type)
+        return self._transport.fetch(models.Batch, request, options)
 
     def get(self, batch_id: str, **options: Unpack[Options]) -> Batch:
         """Tell how far a batch is; ``output_file_id`` is there when it is completed (GET /batches?batch_id=)."""
-        reply = self._client._send(Call("GET", _with_query("/batches", batch_id=_text(batch_id, "batch_id"))), options)
-        found = self._read(reply)
-        same = [batch for batch in found if batch.get("id", batch_id) == batch_id]
+        url = _with_query("/batches", batch_id=_text(batch_id, "batch_id"))
+        response = self._transport.send(Request("GET", url), options)
+        same = [batch for batch in self._read(response) if batch.get("id", batch_id) == batch_id]
         if not same:
-            data, headers = unveiled(reply.data.open()[:ERROR_LIMIT], reply.response), reply.response.headers
-            raise response_error(reply.url, 404, data, headers, "no such batch")
-        return with_headers(models.Batch(same[0]), x_headers(reply.response))
+            raise response.error("no such batch", 404)
+        return with_headers(models.Batch(same[0]), response.x_headers)
 
     def list(self, **options: Unpack[Options]) -> Batches:
         """List the batches of this account (GET /batches)."""
-        reply = self._client._send(Call("GET", "/batches"), options)
-        return with_headers(models.Batches(batches=self._read(reply)), x_headers(reply.response))
+        response = self._transport.send(Request("GET", "/batches"), options)
+        return with_headers(models.Batches(batches=self._read(response)), response.x_headers)
 
     def results(self, batch: str | Mapping[str, Any], **options: Unpack[Options]) -> dict[str, Result]:
         """Fetch the answers of a completed batch, by the names of their requests.
@@ -230,52 +173,59 @@ class BatchesResource(Resource):
             done = self.get(done.get("id", ""), **options)
         if not done.get("output_file_id"):
             raise ValueError(f"this batch has no results yet: its status is {done.get('status')!r}")
-        path = f"/files/{path_id(done['output_file_id'], 'output_file_id')}/content"
-        reply = self._client._send(Call("GET", path, each=lambda: {"Accept": "*/*"}), options)
-        data = reply.data.open()
-        data = data[3:] if data.startswith(b"\xef\xbb\xbf") else data
-        lines = [self._read_line(reply, line) for line in data.split(b"\n") if line.strip()]
+        url = f"/files/{path_id(done['output_file_id'], 'output_file_id')}/content"
+        response = self._transport.send(Request("GET", url, make_headers=lambda: {"Accept": "*/*"}), options)
+        data = response.content[3:] if response.content.startswith(b"\xef\xbb\xbf") else response.content
+        lines = [self._read_line(response, line) for line in data.split(b"\n") if line.strip()]
         kind = models.Embeddings if done.get("method") == "embedder" else ChatCompletion
-        return {str(line.get("id", i)): self._result(reply, line, kind) for i, line in enumerate(lines)}
+        return {str(line.get("id", i)): self._result(response, line, kind) for i, line in enumerate(lines)}
 
-    def _read(self, reply: Reply) -> List[Any]:
+    def _chat_body(self, payload: Payload) -> dict[str, Any]:
+        body = chat_body(payload, self._config)
+        if has_functions(body):
+            from .functions import check_chat
+
+            body = check_chat(body)
+        return body
+
+    def _read(self, response: Response) -> List[Any]:
         """Read a list of batches in any of its forms: bare, in an object, or one batch alone."""
-        found = read_json(reply)
-        if not isinstance(found, list):
-            one = self._client._wrap(reply, dict, models.Batches)
-            found = one.get("batches", [one] if one else [])
+        found = response.json()
+        if isinstance(found, dict):
+            found = found.get("batches", [found] if found else [])
             found = [found] if isinstance(found, dict) else found
+        elif not isinstance(found, list):
+            raise response.error(f"the answer is a JSON {type(found).__name__} where batches were expected")
         return [batch for batch in found or () if isinstance(batch, dict)]
 
-    def _read_line(self, reply: Reply, line: bytes) -> dict[str, Any]:
+    def _read_line(self, response: Response, line: bytes) -> dict[str, Any]:
         try:
             value = decode_json(line.decode("utf-8"))
         except (ValueError, RecursionError):
             value = None
         if isinstance(value, dict):
             return value
-        data, headers = unveiled(line[:ERROR_LIMIT], reply.response), reply.response.headers
-        raise response_error(reply.url, 200, data, headers, "a line of the results is no JSON object")
+        raise response._replace(content=line).error("a line of the results is no JSON object")
 
-    def _result(self, reply: Reply, line: dict[str, Any], kind: type[ChatCompletion] | type[Embeddings]) -> Result:
+    def _result(
+        self, response: Response, line: dict[str, Any], kind: type[ChatCompletion] | type[Embeddings]
+    ) -> Result:
         result, error = line.get("result"), line.get("error")
         if isinstance(result, dict):
-            return with_headers(kind(result), x_headers(reply.response))
+            return with_headers(kind(result), response.x_headers)
+        content = to_json(error if isinstance(error, dict) else {"message": str(error)})
         status = error.get("status") if isinstance(error, dict) else None
-        content = unveiled(to_json(error if isinstance(error, dict) else {"message": str(error)}), reply.response)
-        return response_error(reply.url, status if isinstance(status, int) else 500, content, reply.response.headers)
+        return response._replace(content=content).error(status_code=status if isinstance(status, int) else 500)
 
 
 class AssistantsResource(Resource):
     """Models with instructions, files and functions, kept by the service."""
 
-    __slots__ = ()
-
     def get(self, assistant_id: str | None = None, **options: Unpack[Options]) -> Assistants:
         """List the assistants, or one of them (GET /assistants)."""
         one = None if assistant_id is None else _text(assistant_id, "assistant_id")
-        call = Call("GET", _with_query("/assistants", assistant_id=one))
-        return self._client._ask(call, models.Assistants, options)
+        request = Request("GET", _with_query("/assistants", assistant_id=one))
+        return self._transport.fetch(models.Assistants, request, options)
 
     def create(
         self,
@@ -319,13 +269,11 @@ class AssistantsResource(Resource):
         return self._post("/delete", body, models.AssistantDelete, options)
 
     def _post(self, path: str, body: Mapping[str, Any], kind: type[A], options: Options) -> A:
-        return self._client._ask(Call("POST", "/assistants" + path, to_json(body), "create"), kind, options)
+        return self._transport.fetch(kind, Request("POST", "/assistants" + path, to_json(body), "write"), options)
 
 
 class ThreadsResource(Resource):
     """Dialogues kept by the service. What is not given is not sent; the options of a run are a ``ThreadRunOptions``."""
-
-    __slots__ = ()
 
     def get_threads(
         self,
@@ -337,7 +285,7 @@ class ThreadsResource(Resource):
         """List the threads (GET /threads)."""
         ids = None if assistants_ids is None else strings(assistants_ids, "assistants_ids")
         path = _with_query("/threads", assistants_ids=ids, limit=limit, before=before)
-        return self._client._ask(Call("GET", path), models.Threads, options)
+        return self._transport.fetch(models.Threads, Request("GET", path), options)
 
     list = get_threads
 
@@ -352,7 +300,7 @@ class ThreadsResource(Resource):
     def delete(self, thread_id: str, **options: Unpack[Options]) -> bool:
         """Delete a thread; True, or an error is raised (POST /threads/delete)."""
         body = to_json({"thread_id": _text(thread_id, "thread_id")})
-        self._client._send(Call("POST", "/threads/delete", body, "create"), options)
+        self._transport.send(Request("POST", "/threads/delete", body, "write"), options)
         return True
 
     def get_messages(
@@ -360,7 +308,7 @@ class ThreadsResource(Resource):
     ) -> ThreadMessages:
         """List the messages of a thread (GET /threads/messages)."""
         path = _with_query("/threads/messages", thread_id=_text(thread_id, "thread_id"), limit=limit, before=before)
-        return self._client._ask(Call("GET", path), models.ThreadMessages, options)
+        return self._transport.fetch(models.ThreadMessages, Request("GET", path), options)
 
     def add_message(self, thread_id: str, message: Message, **options: Unpack[Options]) -> ThreadMessagesResponse:
         """Add a message to a thread, a string being the user's (POST /threads/messages)."""
@@ -389,7 +337,7 @@ class ThreadsResource(Resource):
     def get_run(self, thread_id: str, **options: Unpack[Options]) -> ThreadRunResult:
         """Tell how far a run is; its ``messages`` are there when it is ready (GET /threads/run)."""
         path = _with_query("/threads/run", thread_id=_text(thread_id, "thread_id"))
-        return self._client._ask(Call("GET", path), models.ThreadRunResult, options)
+        return self._transport.fetch(models.ThreadRunResult, Request("GET", path), options)
 
     def run_stream(
         self,
@@ -464,19 +412,20 @@ class ThreadsResource(Resource):
             if not isinstance(message, Mapping):
                 raise TypeError(f"messages[{i}] is no message but {type(message).__name__}")
             check_request(message, models.Messages, f"messages[{i}]")
-        return {**(body or {"model": model or self._client._model()}), "messages": messages}
+        return {**(body or {"model": model or default_model(self._config)}), "messages": messages}
 
     def _post(
-        self, path: str, body: Mapping[str, Any], kind: type[A], options: Options, generates: bool = False
+        self, path: str, body: Mapping[str, Any], kind: type[A], options: Options, limited: bool = False
     ) -> A:
-        call = Call("POST", "/threads" + path, to_json(body), "create", generates=generates)
-        return self._client._ask(call, kind, options)
+        request = Request("POST", "/threads" + path, to_json(body), "write", limited=limited)
+        return self._transport.fetch(kind, request, options)
 
     def _stream(self, path: str, body: Mapping[str, Any], options: Options) -> ThreadStream:
-        call = Call("POST", "/threads" + path, to_json({**body, "stream": True}), "create", stream=True, generates=True)
-        reply = self._client._send(call, options)
-        stream: ThreadStream = room("streams").ThreadStream(reply, self._client._transport.translate)
-        return stream
+        from .streams import ThreadStream
+
+        content = to_json({**body, "stream": True})
+        request = Request("POST", "/threads" + path, content, "write", stream=True, limited=True)
+        return ThreadStream(self._transport.send(request, options))
 
 
 def _run(thread_options: Mapping[str, Any] | None, **fields: Any) -> dict[str, Any]:
@@ -485,7 +434,9 @@ def _run(thread_options: Mapping[str, Any] | None, **fields: Any) -> dict[str, A
     more = body.pop("additional_fields", {})
     check_fields(body, models.ThreadRunOptions, "thread_options")
     if "functions" in body:
-        body["functions"] = room("functions").as_functions(body["functions"])[0]
+        from .functions import as_functions
+
+        body["functions"] = as_functions(body["functions"])[0]
     return {**body, **more, **{name: value for name, value in fields.items() if value is not None}}
 
 
@@ -508,7 +459,9 @@ def _given(
     if file_ids is not None:
         more["file_ids"] = strings(file_ids, "file_ids")
     if functions is not None:
-        more["functions"] = room("functions").as_functions(functions)[0]
+        from .functions import as_functions
+
+        more["functions"] = as_functions(functions)[0]
     return {name: value for name, value in {**body, **more}.items() if value is not None}
 
 

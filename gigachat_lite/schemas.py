@@ -23,6 +23,7 @@ from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple, NoRet
 
 from .docstrings import read_docstring
 from .exceptions import ContentFilterError, GigaChatException, LengthFinishReasonError, ParseError
+from .models.chat import with_field
 
 
 class Mismatch(ValueError):
@@ -54,6 +55,14 @@ def response_format(kind: Any, strict: bool = True) -> dict[str, Any]:
         raise ValueError("response_format: the schema is empty, and the service does not take that")
     more = {name: value for name, value in kind.items() if value is not None} if _is_whole(kind) else {}
     return {"type": "json_schema", "strict": strict, **more, "schema": schema}
+
+
+def with_response_format(payload: Any, kind: Any, strict: bool) -> dict[str, Any]:
+    """Make a request of either version for an answer of a type."""
+    body = with_field(payload, "response_format", response_format(kind, strict))
+    if isinstance(body.get("model_options"), Mapping):  # of v2
+        body["model_options"] = {**body["model_options"], "response_format": body["response_format"]}
+    return body
 
 
 def _is_whole(kind: Any) -> bool:

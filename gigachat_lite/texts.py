@@ -9,8 +9,8 @@ import re
 import sys
 from typing import TextIO
 
+from .diagnose import HINTS, NOT_THE_API, WHAT_HAPPENED
 from .exceptions import GigaChatException, ModelNotSpecifiedError, printable
-from .faults import ELSEWHERE, HINTS, WHAT_HAPPENED
 
 TEXTS = {
     "about": (
@@ -126,11 +126,10 @@ IN_RUSSIAN: dict[int | str, str] = {  # what the package says most often; all el
     "stale": "соединение закрыто до ответа",
     "the stream ended before its [DONE]": "поток закончился без [DONE]; спросите ещё раз",
     "The service asks to wait {read} s.": "Сервис просит подождать {0} с.",
-    ELSEWHERE: "Это не API: проверьте base_url, auth_url (GIGACHAT_BASE_URL, GIGACHAT_AUTH_URL) и прокси.",
+    NOT_THE_API: "Это не API: проверьте base_url, auth_url (GIGACHAT_BASE_URL, GIGACHAT_AUTH_URL) и прокси.",
     "The service failed: repeat later.": "Сервис не справился: повторите позже.",
-    "The service offers: ": "Сервис предлагает: ",
     **{" (from ": " (от ", ", request id ": ", id запроса ", ", code ": ", код "},
-    "Name another model.": "Назовите другую модель (--model, GIGACHAT_MODEL).",
+    "Name another model: get_models() lists them.": "Назовите другую модель (--model, GIGACHAT_MODEL).",
     "Tokens are asked for too often: repeat later, and let one client serve all calls.":
         "Токены запрашиваются слишком часто: повторите позже.",
 }
@@ -164,5 +163,5 @@ def explain(error: GigaChatException) -> str:
         return words("no model", text.partition(" ")[0])
     for key, russian in IN_RUSSIAN.items() if speaks_russian() else ():
         english = re.escape(HINTS[key] if isinstance(key, int) else WHAT_HAPPENED.get(key, key))
-        text = re.sub(english.replace(r"\{read\}", "(.*?)"), russian.replace("{0}", r"\1"), text)
+        text = re.sub(re.sub(r"\\{\w+\\}", "(.*?)", english), russian.replace("{0}", r"\1"), text)
     return printable(words("partial", text) if error.partial else text)

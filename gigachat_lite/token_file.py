@@ -14,11 +14,17 @@ import tempfile
 import time
 from typing import Any, Mapping
 
-from .auth import Token
-from .secret import Secret
+from .auth import Token, auth_address, basic
+from .validators import SecretStr
 
 logger = logging.getLogger("gigachat_lite")
 LARGEST = 64 * 1024  # bytes; a token has a thousand or two
+
+
+def open_token_file(config: Mapping[str, Any]) -> TokenFile:
+    """Return the file that keeps the tokens of a config's key, scope and address."""
+    url, key = auth_address(config) or (config["base_url"] + "/token", basic("", ""))
+    return TokenFile(config["token_cache"], key, config["scope"], url, config["token_expiry_buffer_ms"] / 1000)
 
 
 class TokenFile:
@@ -57,7 +63,7 @@ class TokenFile:
         now = time.time()
         # The service's own end may be told by another clock than ours, so the file has both.
         here = now + token.deadline - time.monotonic()
-        text = Secret(json.dumps({"access_token": token.value, "expires_at": token.expires_at, "expires_here": here}))
+        text = json.dumps({"access_token": token.value, "expires_at": token.expires_at, "expires_here": here})
         try:
             if not os.path.isabs(self._folder):
                 raise OSError(2, "there is no home directory")
@@ -150,4 +156,4 @@ def parse(data: bytes, wall: float, clock: float, buffer: float) -> Token | None
         sound = re.fullmatch(r"[\x21-\x7e]+", value) and 0 <= expires < 10**12 and 0 < left <= 86400
     except (ValueError, TypeError, LookupError, RecursionError, OverflowError):
         return None
-    return Token(Secret(value), expires, clock + left, clock + left - min(buffer, left / 4)) if sound else None
+    return Token(SecretStr(value), expires, clock + left, clock + left - min(buffer, left / 4)) if sound else None

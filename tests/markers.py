@@ -7,11 +7,10 @@ import contextlib
 import logging
 import os
 import pathlib
-import sys
 import traceback
 import types
 
-from urllib3._collections import RecentlyUsedContainer  # a mapping that refuses to be iterated over
+import requests
 
 import gigachat_lite
 from certs import PASSWORD
@@ -41,7 +40,7 @@ def in_base64(text):
 
 FORMS = {name: [marker, *in_base64(marker)] for name, marker in MARKERS.items()}
 ID = "11111111-2222-4333-8444-555555555555"
-WAYS = {
+AUTH_METHODS = {
     "key": {"credentials": base64.b64encode((ID + ":" + secret("client secret")).encode()).decode()},
     "pair": {"client_id": ID, "client_secret": secret("client secret")},
     "password": {"user": "maria", "password": secret("password")},
@@ -56,87 +55,78 @@ def leaks(text):
 # ---- Where to look
 
 
-def opened(value, depth, seen):
+def opened(value, depth):
     """Show a value as a crash reporter does, strings by their repr, and open what it holds `depth` levels deep."""
-    if id(value) in seen and seen[id(value)][1] >= depth:
-        return
-    seen[id(value)] = value, depth
     yield repr(value[:1 << 16] if isinstance(value, bytes) or type(value) is str else value)
     if depth == 0 or isinstance(value, (str, bytes, type, types.ModuleType, types.FunctionType)):
         return
-    if isinstance(value, collections.abc.Mapping) and not isinstance(value, RecentlyUsedContainer):
+    if isinstance(value, collections.abc.Mapping):
         parts = [*value.keys(), *value.values()]
     elif isinstance(value, (list, tuple, set, frozenset, collections.deque)):
         parts = list(value)
     else:
-        slots = [name for kind in type(value).__mro__ for name in getattr(kind, "__slots__", ())]
-        parts = [*getattr(value, "__dict__", {}).values()]
-        parts += [getattr(value, name) for name in slots if not name.startswith("__") and hasattr(value, name)]
+        parts = list(getattr(value, "__dict__", {}).values())
     for part in parts:
-        yield from opened(part, depth - 1, seen)
+        yield from opened(part, depth - 1)
 
 
 def chain_of(error):
-    """List an error and all errors that can be reached from it, suppressed or not."""
+    """List an error and all errors that a traceback or a crash reporter shows with it."""
     found, waiting = [], [error]
     while waiting:
         item = waiting.pop(0)
         if isinstance(item, BaseException) and not any(item is one for one in found):
             found.append(item)
-            waiting += [item.__cause__, item.__context__, *item.args, getattr(item, "reason", None)]
+            context = None if item.__suppress_context__ else item.__context__
+            waiting += [item.__cause__, context, *item.args, getattr(item, "reason", None)]
     return found
 
 
-def frames_of(error):
-    """List the frames of an error and of its causes, but not those of the tests, whose own business it is."""
+def frames_with_the_request(error):
+    """List the frames of an error and of its causes that hold the request, whose headers a crash reporter collects."""
     frames = [frame for item in chain_of(error) for frame, _ in traceback.walk_tb(item.__traceback__)]
-    return [frame for frame in frames if os.path.dirname(frame.f_code.co_filename) != os.path.dirname(__file__)]
+    return [frame.f_code for frame in frames
+            if any(isinstance(value, requests.PreparedRequest) for value in frame.f_locals.values())]
 
 
-def leaks_of_frames(frames, depth):
-    found = set()
-    for frame in frames:
-        for name, value in list(frame.f_locals.items()):
-            for leak in leaks("\n".join(opened(value, depth, {}))):
-                where = "/".join(pathlib.Path(frame.f_code.co_filename).parts[-2:])
-                found.add((leak, where, frame.f_code.co_name, name))
-    return found
+def requests_of_causes(error):
+    """List what the errors that come with an error have of a request or an answer of requests, which hold the token."""
+    parts = [getattr(item, name, None) for item in chain_of(error) for name in ("request", "response")]
+    return [part for part in parts if part is not None]
 
 
 class Log(logging.Handler):
-    """Keeps every record of every logger, and of warnings and our own the package's frames, as crash reporters may."""
+    """Keeps every record of every logger."""
 
     def __init__(self):
         super().__init__(logging.DEBUG)
-        self.texts, self.of_frames = [], set()
+        self.texts = []
 
     def emit(self, record):
-        self.texts += [self.format(record), *opened(record.__dict__, 3, {})]
-        if record.levelno >= logging.WARNING or record.name == "gigachat_lite":
-            self.of_frames |= leaks_of_frames([frame for frame, _ in traceback.walk_stack(sys._getframe())
-                                               if PACKAGE in pathlib.Path(frame.f_code.co_filename).parents], 2)
+        self.texts += [self.format(record), *opened(record.__dict__, 3)]
 
 
 class Places:
     def __init__(self, log, disk, capfd):
         self.log, self.disk, self.capfd = log, disk, capfd
 
-    def look(self, *values, depth=3, but=()):
+    def look(self, *values, but=()):
         """Find no marker anywhere; `but` are files where one is meant to be."""
         out = self.capfd.readouterr()
         found = {"the log": self.log.texts, "stdout": [out.out], "stderr": [out.err],
                  "the disk": [str(file) + file.read_bytes().decode("latin-1") for file in self.disk.rglob("*")
                               if file.is_file() and file not in but]}
         for item in [one for value in values for one in (chain_of(value) or [value])]:
-            found[f"{type(item).__name__} {id(item)}"] = [str(item), *opened(item, depth, {})]
+            depth = 1 if isinstance(item, BaseException) else 2  # an error of urllib3 has its pool, and that the proxy
+            found[f"{type(item).__name__} {id(item)}"] = [str(item), *opened(item, depth)]
             if isinstance(item, BaseException):
                 shown = [line for line in traceback.format_exception(type(item), item, item.__traceback__)
                          if os.path.dirname(__file__) not in line]
                 found[f"traceback of {item!r}"] = [*shown, repr(item.__reduce__())]
-        assert {place: names for place, texts in found.items() for names in [leaks("\n".join(texts))] if names} == {}
-        assert self.log.of_frames == set()
-        errors = [value for value in values if isinstance(value, BaseException)]
-        assert [leak for error in errors for leak in leaks_of_frames(frames_of(error), 2)] == []
+        leaked = {place: names for place, texts in found.items() for names in [leaks("\n".join(texts))] if names}
+        assert leaked == {}, leaked
+        held = [one for value in values for one in [*frames_with_the_request(value), *requests_of_causes(value)]]
+        assert held == [], held
 
 
 def process_tree(top):

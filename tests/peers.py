@@ -98,7 +98,7 @@ class Peer:
     """One of the two clients, by the names that both have, and what a scenario needs around it.
 
     `api` and `proxy` start servers, `certs` are the certificates, `folder` is the empty working directory,
-    `setenv` sets a variable. `pauses` lists the seconds that the client would have slept between tries.
+    `setenv` sets a variable. `pauses` lists the seconds that the client would have slept between attempts.
     """
 
     def __init__(self, name, patch, places):

@@ -1,4 +1,4 @@
-"""Hold the asynchronous names to the synchronous ones, and every end of a call to its word: nothing stays held."""
+"""Test the asynchronous names: they do what the synchronous ones do, and however a call ends, nothing stays held."""
 from __future__ import annotations
 
 import _thread
@@ -28,16 +28,17 @@ from gigachat_lite import (
     RequestTimeout,
     StreamError,
     TransportError,
+    aio,
     session_id_cvar,
 )
-from gigachat_lite.aio import AsyncStream
+from gigachat_lite.aio import READ_AHEAD, AsyncStream
 from gigachat_lite.aio_resources import (
     AsyncAssistantsResource,
     AsyncBatchesResource,
-    AsyncChatResource,
     AsyncThreadsResource,
 )
-from gigachat_lite.resources import AssistantsResource, BatchesResource, ChatResource, ThreadsResource
+from gigachat_lite.client import AsyncChatResource, ChatResource
+from gigachat_lite.resources import AssistantsResource, BatchesResource, ThreadsResource
 from servers import CHAT_BODY, CHAT_TEXT, STREAM_TEXT, STREAM_TEXTS, never, oauth_reply, reply, sse, until
 from streaming import EVENTS, ROADS, held, roads
 
@@ -67,32 +68,25 @@ def open_road(server, proxy, certs, client):
 
 
 def free(giga):
-    """Tell whether no call holds anything of a client: neither the limiter's places nor the lanes'."""
-    limiter, lanes = giga._transport.limiter, giga._crew.lanes
-    return limiter._free.qsize() == limiter.size and all(
-        len(lane._free) == lane.size and not lane.running and not lane._line for lane in lanes)
+    """Tell whether no call holds a place of a client, or waits for one."""
+    limiters = giga._transport.limiter, giga._transport.async_limiter
+    return all(limiter.free.qsize() == limiter.size and not limiter.callbacks for limiter in limiters)
 
 
-def idle(giga):
-    """Tell whether all threads of a client are without work."""
-    return threads_of(giga) == len(giga._crew._idle)
-
-
-def threads_of(giga):
-    """Count the threads that run for a client, by their frames."""
+def threads():
+    """Count the threads of asynchronous calls: their outermost function is one of aio.py."""
     count = 0
     for frame in list(sys._current_frames().values()):
-        while frame is not None:
-            if frame.f_code.co_name == "_work" and frame.f_locals.get("self") is giga._crew:
-                count += 1
+        while frame.f_back is not None:
             frame = frame.f_back
+        count += frame.f_code.co_filename == aio.__file__
     return count
 
 
 def over(giga, running=None):
-    """Check that nothing of a client's calls is held now, and that its threads and connections end on their own."""
+    """Check that no call of a client holds a place now, and that their threads and connections end on their own."""
     assert free(giga)
-    until(lambda: idle(giga))
+    until(lambda: threads() == 0)
     if running is not None:
         until(lambda: running.open == 0)
 
@@ -130,20 +124,20 @@ def methods(owner):
             if not name.startswith("_") or name == "__call__"}
 
 
-def test_every_method_has_a_twin_of_the_same_signature():
+def test_every_method_has_an_asynchronous_name_of_the_same_signature():
     ours = methods(GigaChat)
     names = {name for name in ours if "a" + name in ours} - {"close"}
     assert len(names) == 18 and set(ours) == names | {"a" + name for name in names} | {"close", "aclose"}
     pairs = [(ours[name], ours["a" + name]) for name in names]
-    for resource, its_twin in RESOURCES:
-        one, other = methods(resource), methods(its_twin)
+    for resource, its_async in RESOURCES:
+        one, other = methods(resource), methods(its_async)
         assert set(one) == set(other)
         pairs += [(one[name], other[name]) for name in one]
-        assert {name: value for name, value in vars(GigaChat).items() if isinstance(value, property)}.keys() >= {"chat"}
     for one, other in pairs:
         assert inspect.signature(one) == inspect.signature(other) and one.__doc__ == other.__doc__
         assert "stream" in one.__name__ or inspect.iscoroutinefunction(other)
-    assert all(hasattr(GigaChat, name) for pair in GROUPS.items() for name in pair)
+    giga = new_client(access_token="t")
+    assert all(hasattr(giga, name) for pair in GROUPS.items() for name in pair)
     assert GigaChat.aembeddings.__qualname__ == "GigaChat.aembeddings"
     assert gigachat_lite.GigaChatAsyncClient is gigachat_lite.GigaChatSyncClient is GigaChat
 
@@ -259,7 +253,7 @@ def plain(value):
     return re.sub(r"\b1[0-9]{9}([0-9]{3})?\b|127\.0\.0\.1:\d+|\d{2}:\d{2}:\d{2}", "N", text)
 
 
-def test_every_twin_gives_what_its_method_gives(tmp_path):
+def test_every_asynchronous_name_gives_what_its_method_gives(tmp_path):
     with Emulator(scope="GIGACHAT_API_CORP") as one, Emulator(scope="GIGACHAT_API_CORP") as other:
         sync = do_sync(new_client(**one.config), tmp_path / "a")
 
@@ -317,7 +311,7 @@ def test_headers_and_functions_see_the_callers_context(api, client):
     assert sorted(request.headers["X-Session-ID"] for request in running.calls) == sorted("aabbcc")
 
 
-def test_functions_run_in_the_worker_and_their_errors_are_raised_in_the_loop():
+def test_functions_run_in_the_calls_thread_and_their_errors_are_raised_in_the_loop():
     seen = []
 
     def look(city: str) -> str:
@@ -343,7 +337,7 @@ def test_functions_run_in_the_worker_and_their_errors_are_raised_in_the_loop():
     assert len(seen) == 1 and seen[0][0] != threading.get_ident() and seen[0][1] == "s"
 
 
-def test_as_many_threads_as_calls_and_they_end_with_the_client(server, client):
+def test_as_many_threads_as_calls_and_they_end_with_their_calls(server, client):
     gate = threading.Event()
     running = server(CHAT.after(gate))
     before = _thread._count()
@@ -352,16 +346,14 @@ def test_as_many_threads_as_calls_and_they_end_with_the_client(server, client):
         async with client(running, max_connections=3) as giga:
             tasks = [asyncio.ensure_future(giga.achat("x")) for _ in range(10)]
             await soon(lambda: len(running.requests) == 3)
-            assert threads_of(giga) == 3
+            assert threads() == 3
             lists = [asyncio.ensure_future(giga.aget_models()) for _ in range(20)]  # not counted, and not held up
             await soon(lambda: len(running.requests) == 3 + 16)
-            assert threads_of(giga) == 19
+            assert threads() == 19
             gate.set()
             assert [(await task).text for task in tasks] == [CHAT_TEXT] * 10
             await asyncio.gather(*lists)
             over(giga)
-            crew = giga._crew
-            assert len(crew._idle) <= 19
             names = {thread.name for thread in threading.enumerate()}
             assert not [name for name in names if name.startswith(("asyncio", "ThreadPool"))]
 
@@ -382,9 +374,9 @@ def test_who_waits_for_a_place_waits_no_longer_than_allowed(server, client):
         async with giga.astream("x") as stream:
             await stream.__anext__()
             other = asyncio.ensure_future(giga.achat("x"))  # a task of its own
-            with pytest.raises(RequestTimeout, match="other tasks' calls .*max_connections=1, pool_timeout=0.05"):
+            with pytest.raises(RequestTimeout, match="other tasks hold them .*max_connections=1, pool_timeout=0.05"):
                 await other
-            with pytest.raises(TransportError, match="this task's own open streams .*aclose"):
+            with pytest.raises(TransportError, match=r"open streams of this task hold every place .*await stream\.aclose\(\)"):
                 await giga.achat("x")
             ticks = 0
             waiting = asyncio.ensure_future(giga.aembeddings("x"))
@@ -759,11 +751,11 @@ def test_a_slow_consumer_slows_the_reader_down(server, client):
     async def main():
         stream = giga.astream("x")
         await stream.__anext__()
-        job, before = stream._job, -1
+        reader, before = stream._reader, -1
         while len(sent) != before:  # until the server waits
             before = len(sent)
             await asyncio.sleep(0.1)
-        assert 256 < len(job.events) < 256 + 65536 // len(EVENTS[1]) + 2 and sum(sent) < count
+        assert READ_AHEAD < len(reader.events) < READ_AHEAD + 65536 // len(EVENTS[1]) + 2 and sum(sent) < count
         size = 1
         async for _ in stream:
             size += 1
@@ -781,7 +773,7 @@ def test_a_slow_consumer_that_gives_up_frees_the_place(server, client):
     async def main():
         stream = giga.astream("x")
         await stream.__anext__()
-        await soon(lambda: len(stream._job.events) > 256)
+        await soon(lambda: len(stream._reader.events) > READ_AHEAD)
         await stream.aclose()
         assert free(giga)
 
@@ -825,7 +817,7 @@ def test_two_hundred_streams_of_a_hundred_events_at_a_time(server, client):
     async def main():
         tasks = [asyncio.ensure_future(one()) for _ in range(200)]
         await soon(lambda: len(running.requests) == 200)
-        assert threads_of(giga) == 200
+        assert threads() == 200
         gate.set()
         assert [await task for task in tasks] == [101] * 200
         await giga.aclose()

@@ -14,7 +14,7 @@ import traceback
 import pytest
 
 from gigachat_lite import ConfigurationError, GigaChat, ModelNotSpecifiedError, load_config, redact
-from gigachat_lite.addresses import route_of
+from gigachat_lite.transport import proxies_for
 from gigachat_lite.config import DEFAULTS
 
 KEY = base64.b64encode(b"c1d2e3f4-0000-4000-8000-000000000001:s3cr3t-of-the-key").decode()
@@ -655,8 +655,8 @@ def test_a_name_of_any_case_is_read_from_a_file_and_a_line_without_its_sign_is_t
 def test_a_proxy_elsewhere_gets_no_clear_text_of_this_machine(proxy, more, used):
     here, service = "http://localhost:8080/v1", "https://api.giga.chat/v1"
     config = load(proxy=proxy, base_url=here, **more)
-    assert route_of(here, config) == ({"http": proxy} if used else {})
-    assert route_of(service, config) == {"https": proxy}
+    assert proxies_for(here, config) == ({"http": proxy} if used else {})
+    assert proxies_for(service, config) == {"https": proxy}
 
 
 @pytest.mark.parametrize("url, model", [

@@ -11,8 +11,9 @@ import sys
 
 import pytest
 
-from gigachat_lite import StreamError, decode
-from gigachat_lite.decode import EVENT_LIMIT, decode_json, iter_lines, iter_sse
+from gigachat_lite import StreamError, sse
+from gigachat_lite.body import decode_json
+from gigachat_lite.sse import EVENT_LIMIT, iter_lines, iter_sse
 from servers import STREAM_BODY, STREAM_TEXTS
 
 MARK = b"\xef\xbb\xbf"
@@ -238,12 +239,12 @@ class Piece(bytes):
         return bytes(other) + bytes(self)
 
 
-def calls_in_decode(work):
+def calls_in_sse(work):
     """Count the calls of C functions, by name, that the parsers make while they work."""
     calls = collections.Counter()
 
     def note(frame, event, arg):
-        if event == "c_call" and frame.f_code.co_filename == decode.__file__:
+        if event == "c_call" and frame.f_code.co_filename == sse.__file__:
             calls[arg.__name__] += 1
 
     sys.setprofile(note)
@@ -257,7 +258,7 @@ def calls_in_decode(work):
 def test_a_long_line_in_small_pieces_is_joined_once():
     pieces = [Piece(b"x" * 7)] * 2000 + [Piece(b"x\nab\ncd")]
     lines = []
-    calls = calls_in_decode(lambda: lines.extend(iter_lines(pieces)))
+    calls = calls_in_sse(lambda: lines.extend(iter_lines(pieces)))
     assert [len(line) for line in lines] == [14001, 2, 2] and not Piece.added
     for name in ("append", "len", "extend"):
         calls.pop(name, None)
@@ -266,7 +267,7 @@ def test_a_long_line_in_small_pieces_is_joined_once():
 
 def test_an_event_of_many_lines_is_joined_and_decoded_once():
     lines, events = [b"data: x"] * 2000 + [b""], []
-    calls = calls_in_decode(lambda: events.extend(iter_sse(lines)))
+    calls = calls_in_sse(lambda: events.extend(iter_sse(lines)))
     assert events == one_event("\n".join("x" * 2000)) and (calls["join"], calls["decode"]) == (1, 1)
 
 

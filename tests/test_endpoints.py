@@ -17,9 +17,10 @@ import pytest
 
 from clients import new_client
 from gigachat_lite import Emulator, Obj, models
-from gigachat_lite.client import Stream
+from gigachat_lite.client import ChatResource
 from gigachat_lite.functions import ChatRun, Run
 from gigachat_lite.resources import Resource
+from gigachat_lite.sse import Stream
 from gigachat_lite.streams import ChatStream, ThreadStream
 from servers import CHAT_BODY, CHAT_TEXT, STREAM_BODY, STREAM_TEXT, STREAM_TEXTS, reply, sse
 from test_emulator import COUNTS, EMBEDDINGS, MODEL
@@ -216,8 +217,8 @@ class Things(dict):
         return self.giga.upload_file(("a.txt", TEXT)).id
 
     def make_file_id(self):
-        wish = {"messages": [{"role": "user", "content": "Нарисуй кота"}], "function_call": "auto"}
-        return self.giga.chat(wish).images[0]
+        payload = {"messages": [{"role": "user", "content": "Нарисуй кота"}], "function_call": "auto"}
+        return self.giga.chat(payload).images[0]
 
     def make_assistant(self):
         return self.giga.assistants.create("GigaChat-Pro", "Имя", "Отвечай", file_ids=[self.get("file")]).assistant_id
@@ -714,15 +715,15 @@ def test_the_bodies_are_as_long_as_they_were_recorded():
 # ---- Nothing is left out
 
 
-def methods(room, prefix=""):
-    """List the public methods of a client that talk to the service; asynchronous twins are left to their own tests."""
-    for name in dir(room):
-        value = getattr(room, name) if name[0] != "_" and name != "close" else None
-        if name[0] == "a" and hasattr(room, name[1:].lstrip("_")):
+def methods(group, prefix=""):
+    """List the public methods of a client that talk to the service; asynchronous names are left to their own tests."""
+    for name in dir(group):
+        value = getattr(group, name) if name[0] != "_" and name != "close" else None
+        if name[0] == "a" and hasattr(group, name[1:].lstrip("_")):
             continue
         if callable(value):
             yield prefix + name
-        if isinstance(value, Resource):
+        if isinstance(value, (ChatResource, Resource)):
             yield from methods(value, name + ".")
 
 

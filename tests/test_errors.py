@@ -6,7 +6,6 @@ import copy
 import inspect
 import json
 import logging
-import pathlib
 import pickle
 import socket
 import ssl
@@ -42,7 +41,8 @@ from gigachat_lite import (
     TransportError,
     UnprocessableEntityError,
 )
-from gigachat_lite.faults import hint_for, response_error
+from gigachat_lite.body import Response
+from gigachat_lite.diagnose import hint_for
 from servers import CHAT_BODY, CHAT_TEXT, STREAM_BODY, STREAM_TEXT, drop, never, raw, refused, reply, sse
 
 with warnings.catch_warnings():
@@ -140,7 +140,7 @@ def test_the_official_positional_form_is_accepted():
 ])
 def test_the_text_is_one_short_readable_line(status, content, words):
     content = content if isinstance(content, bytes) else content.encode()
-    error = response_error(URL, status, content, IDS)
+    error = Response(URL, status, IDS, content).error()
     assert words in str(error) and len(str(error).splitlines()) == 1 and "r-77" in str(error) and URL in str(error)
     assert len(str(error)) < 1000 and "\\u" not in str(error) and "b'" not in str(error)
     assert all(letter.isprintable() for letter in str(error))
@@ -194,7 +194,7 @@ def test_429_is_of_the_places_where_answers_are_made_and_of_the_tokens_where_tho
 
 @pytest.mark.parametrize("code", ["true", '"7"', "[7]", "{}", "1.0", "99"])
 def test_an_odd_code_is_no_crash_and_gives_no_wrong_hint(code):
-    error = response_error(URL, 400, ('{"code":%s,"message":"m"}' % code).encode(), {})
+    error = Response(URL, 400, {}, ('{"code":%s,"message":"m"}' % code).encode()).error()
     assert "scope" not in error.hint and str(error)
 
 
@@ -203,7 +203,7 @@ def test_an_odd_code_is_no_crash_and_gives_no_wrong_hint(code):
     ("own.example", False), ("evil.example/gigachat.devices.sberbank.ru", False)])
 @pytest.mark.parametrize("status", [403, 404])
 def test_only_the_classic_host_hints_at_the_new_one(host, hinted, status):
-    error = response_error(f"https://{host}/api/v1/models", status, b"", {})
+    error = Response(f"https://{host}/api/v1/models", status, {}, b"").error()
     assert ("GIGACHAT_BASE_URL=https://api.giga.chat/v1" in str(error)) is hinted
 
 
@@ -238,7 +238,7 @@ SAMPLES = [
     ContentFilterError({"b": 2}), TransportError(5, "two arguments"),
     *[kind(URL, status, '{"message":"ж","code":7}'.encode(), {"x-request-id": "r"})
       for status, kind in CLASSES.items()],
-    response_error(URL, 200, b"<html>", {}, "the answer is not JSON"),
+    Response(URL, 200, {}, b"<html>").error("the answer is not JSON"),
 ]
 
 
@@ -446,28 +446,8 @@ def everything_shown(error):
     return "\n".join(texts)
 
 
-def frames_of(error):
-    """Give name, file and locals of every frame that a crash reporter would collect."""
-    found, waiting, seen = [], [error], []
-    while waiting:
-        item = waiting.pop()
-        if item is None or any(item is one for one in seen):
-            continue
-        seen.append(item)
-        waiting += [item.__cause__, None if item.__suppress_context__ else item.__context__]
-        for frame, _ in traceback.walk_tb(item.__traceback__):
-            code = frame.f_code
-            found += [(pathlib.Path(code.co_filename), code.co_name, name, repr(value))
-                      for name, value in frame.f_locals.items()]
-    return found
-
-
 def leaks(text):
     return [form for form in FORMS if form in text]
-
-
-PACKAGE = pathlib.Path(gigachat_lite.__file__).parent
-THIRD = ("requests", "urllib3")
 
 
 def fail(running, way="key", stream=False, **more):
@@ -516,47 +496,25 @@ def fail_leaky(name, host, way, api):
     return fail(api(answer, oauth=token_reply()), way, way == "token", timeout=(5, 0.05))
 
 
-# What another way to a token adds: its own request, whose answer has its own names, and its own frames.
+# What another way to a token adds: its own request, whose answer has its own names.
 @crossed("host, way, name", [
     pytest.param("auth", "key", id="auth-key"), pytest.param("auth", "pair", id="auth-pair"),
     pytest.param("auth", "password", id="auth-password"), pytest.param("api", "key", id="api-key"),
     pytest.param("api", "token", id="api-token")], LEAKY,
     often=lambda host, way, name: way == "key" or name in ("reset", "cut body", "unauthorized", "half a token"))
-def test_no_secret_is_in_what_a_log_shows_nor_in_the_locals_of_frames(name, host, way, api, caplog):
+def test_no_secret_is_in_what_a_log_shows(name, host, way, api, caplog):
     caplog.set_level(logging.DEBUG)
     if (name, host) == ("half a token", "api"):
         return
     error = fail_leaky(name, host, way, api)
     assert not leaks(everything_shown(error)) and not leaks(caplog.text) and caplog.text
-    assert not [(str(file.name), function, variable) for file, function, variable, text in frames_of(error)
-                if PACKAGE in file.parents and leaks(text)]
-    assert not [(str(file), function, variable) for file, function, variable, text in frames_of(error)
-                if set(THIRD) & set(file.parts) and leaks(text)]
 
 
-def test_an_authorization_of_ones_own_is_in_no_locals(api):
+def test_an_authorization_header_of_the_caller_is_not_shown(api):
     giga = client_of(api(drop("fin")))
     with pytest.raises(TransportError) as caught:
         giga.chat("x", headers={"Authorization": "Bearer " + SECRETS["token"]})
     assert not leaks(everything_shown(caught.value))
-    assert not {variable for file, _, variable, text in frames_of(caught.value)
-                if PACKAGE in file.parents and leaks(text)}
-
-
-@pytest.mark.parametrize("layer", ["argument", "environment", "dotenv"])
-def test_a_refused_secret_is_not_in_the_locals_of_our_frames(layer, tmp_path):
-    given = {"environ": {}, "env_file": False}
-    if layer == "argument":
-        given["credentials"] = SECRETS["token"] + ".x.y"
-    elif layer == "environment":
-        given["environ"] = {"GIGACHAT_CREDENTIALS": SECRETS["token"] + ".x.y"}
-    else:
-        given["env_file"] = tmp_path / "x.env"
-        given["env_file"].write_text("GIGACHAT_CREDENTIALS=" + SECRETS["token"] + ".x.y")
-    with pytest.raises(ConfigurationError) as caught:
-        GigaChat(**given)
-    assert not [(file.name, function, variable) for file, function, variable, text in frames_of(caught.value)
-                if PACKAGE in file.parents and leaks(text)]
 
 
 @pytest.mark.parametrize("way", ["environment", "argument"])
@@ -576,8 +534,6 @@ def test_no_password_of_a_proxy_is_shown(way, answer, server, proxy, certs, monk
         giga.chat("x")
     assert len(running_proxy.targets) == 1
     assert not leaks(everything_shown(caught.value)) and not leaks(caplog.text) and not leaks(repr(vars(giga)))
-    assert not [(file.name, function, variable) for file, function, variable, text in frames_of(caught.value)
-                if PACKAGE in file.parents and leaks(text)]
 
 
 @pytest.mark.parametrize("answer", [reply(403), reply(200)], ids=["error", "no answer"])
@@ -590,13 +546,14 @@ def test_a_gateway_that_echoes_the_request_does_not_put_the_token_into_the_error
     assert "Запрос отклонён" in str(error) and not leaks(str(error)) and not leaks(everything_shown(error))
 
 
-def test_the_debug_log_has_one_line_per_try_and_no_headers_bodies_or_queries(api, caplog):
+def test_the_debug_log_has_one_line_per_attempt_and_no_headers_bodies_or_queries(api, caplog):
     caplog.set_level(logging.DEBUG, "gigachat_lite")
     running = api([reply(503, headers=IDS), reply(body=CHAT_BODY, headers=IDS)], oauth=token_reply())
     giga = client_of(running, credentials=SECRETS["key"], max_retries=1, retry_backoff_factor=0)
     giga.chat("вопрос-который-не-пишут", headers={"X-Own": "value-that-is-not-logged"})
-    lines = [record.getMessage() for record in caplog.records if record.name == "gigachat_lite"]
-    assert len(lines) == 3 and "/api/v2/oauth" in lines[0] and ": 503, try 1" in lines[1] and ": 200, try 2" in lines[2]
+    lines = [text for name, level, text in caplog.record_tuples if (name, level) == ("gigachat_lite", logging.DEBUG)]
+    assert len(lines) == 3 and "/api/v2/oauth" in lines[0]
+    assert ": 503, attempt 1" in lines[1] and ": 200, attempt 2" in lines[2]
     assert all("POST" in line and " ms" in line for line in lines) and "r-77" in lines[2]
     assert not leaks(caplog.text) and not any(word in caplog.text for word in ("вопрос", "Hello", "not-logged"))
 
@@ -605,7 +562,7 @@ def test_the_logger_has_no_handlers_of_its_own():
     assert not logging.getLogger("gigachat_lite").handlers and logging.getLogger("gigachat_lite").propagate
 
 
-def test_causes_carry_no_request_and_no_response(api):
+def test_causes_carry_no_request_no_response_and_no_traceback(api):
     error = fail(api(drop("fin"), oauth=token_reply()))
     causes, item = [], error
     while item is not None:
@@ -613,6 +570,7 @@ def test_causes_carry_no_request_and_no_response(api):
         item = item.__cause__ or item.__context__
     assert any(isinstance(cause, requests.RequestException) for cause in causes)
     assert not [cause for cause in causes if getattr(cause, "request", None) or getattr(cause, "response", None)]
+    assert not [cause for cause in causes[1:] if cause.__traceback__]
 
 
 # ---- Stand-ins for the network
@@ -666,7 +624,7 @@ def test_requests_mock_stands_in_for_the_network():
 
 def test_the_emulators_errors_are_those_of_the_service():
     with Emulator() as emu, GigaChat(**emu.config, max_retries=0) as giga:
-        with pytest.raises(NotFoundError, match="No such model.*GigaChat-2-Max"):
+        with pytest.raises(NotFoundError, match=r"No such model.*get_models\(\)"):
             giga.chat({"messages": [{"role": "user", "content": "x"}], "model": "nope"})
         with pytest.raises(UnprocessableEntityError, match="system message must be the first"):
             giga.chat([{"role": "user", "content": "x"}, {"role": "system", "content": "x"}])
@@ -689,8 +647,6 @@ def test_partial_text_hangs_on_whatever_ends_a_stream_early(api):
     with pytest.raises(RequestTimeout) as caught:
         list(client_of(api(sse([head, 30.0]))).stream("x", deadline=0.2))
     assert caught.value.partial == text
-
-
 
 
 def test_a_deadline_and_a_timeout_are_told_apart(server):

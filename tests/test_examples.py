@@ -47,7 +47,7 @@ EXPECTED = {
     "structured_output.py": ["Booking(city='Казань', date='12 марта', time='19:30', guests=4)\n", "столов 1\n"],
     "test_with_emulator.py": ["3 passed"],
     "tls.py": [
-        "1. Ничего не указывать: http://127.0.0.1", "2. Файл с корневым сертификатом: http://127.0.0.1",
+        "1. Ничего не указывать: http://127.0.0.1", "2. Файл с корневым сертификатом: не настроено: ",
         "3. Свой ssl_context: http://127.0.0.1", "4. Сертификат клиента: не настроено: "],
     "tokens_and_money.py": [
         "До запроса: 5 токенов, 0.00 руб.", "Всего: 85 токенов, 0.00 руб.", "Осталось GigaChat: 900000 токенов\n"],
@@ -172,6 +172,7 @@ def test_tls_with_certificates_at_hand(tmp_path):
     with Emulator(tls=True, client_cert="required") as emulator:
         shutil.copy(emulator.client_cert_file, "client.pem")
         shutil.copy(emulator.client_key_file, "client.key")
+        shutil.copy(emulator.client_cert_file, "corporate-ca.pem")
         wrong_root = run(os.path.join(FOLDER, "tls.py"), emulator)
         shutil.copy(emulator.ca_bundle_file, "corporate-ca.pem")
         right_root = run(os.path.join(FOLDER, "tls.py"), emulator)

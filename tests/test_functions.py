@@ -20,11 +20,10 @@ from gigachat_lite.functions import (
     FunctionCallError,
     Run,
     as_functions,
+    check_chat,
     check_functions,
-    checked,
     describe,
     result_json,
-    run_functions,
 )
 from gigachat_lite.histories import check_history
 from gigachat_lite.models import Answer, ChatUsage, Usage
@@ -395,17 +394,17 @@ def test_a_broken_history_is_refused_with_the_index_of_the_message(messages, sai
 
 
 def test_a_request_is_checked_and_its_callables_are_described():
-    assert checked({"messages": [USER], "functions": [weather]}) == {
+    assert check_chat({"messages": [USER], "functions": [weather]}) == {
         "messages": [USER], "functions": [describe(weather)]}
-    assert checked({"messages": [USER]}) == {"messages": [USER]}
+    assert check_chat({"messages": [USER]}) == {"messages": [USER]}
     kept = {"messages": [RESULT], "storage": {"is_stateful": True}}
-    assert checked(kept) == kept
+    assert check_chat(kept) == kept
     for body, said in (
         ({"messages": [USER, CALL], "functions": [weather]}, r"messages\[1\]"),
         ({"messages": [USER], "functions": [weather], "function_call": {"name": "x"}}, "'x' is not among"),
     ):
         with pytest.raises(ValueError, match=said):
-            checked(body)
+            check_chat(body)
 
 
 # ---- Results
@@ -466,7 +465,7 @@ def says(text, reason="stop"):
 
 
 def test_functions_are_called_until_the_model_answers(emu, giga):
-    run = run_functions(giga, "Какая погода в Туле на 5 дней?", [weather])
+    run = giga.run_functions("Какая погода в Туле на 5 дней?", [weather])
     first, second = sent(emu)
     assert first["functions"] == second["functions"] == [describe(weather)] and first["function_call"] == "auto"
     question, call, result = second["messages"]
@@ -486,7 +485,7 @@ def test_the_history_is_exact_and_usage_is_summed(emu, giga):
     emu.enqueue(body=wants("nothing", "{}"))  # a string holds them, as the specification has it
     emu.enqueue(body=says("Готово"))
     given = [SYSTEM, USER]
-    run = run_functions(giga, {"messages": given, "temperature": 0.5, "functions": [weather]}, [nothing])
+    run = giga.run_functions({"messages": given, "temperature": 0.5, "functions": [weather]}, [nothing])
     assert run.messages == [
         SYSTEM, USER,
         {"role": "assistant", "content": "", "function_call": {
@@ -503,7 +502,7 @@ def test_the_history_is_exact_and_usage_is_summed(emu, giga):
 
 
 def test_a_forced_call_is_forced_once(emu, giga):
-    run = run_functions(giga, {"messages": [USER], "function_call": {"name": "nothing"}}, [nothing])
+    run = giga.run_functions({"messages": [USER], "function_call": {"name": "nothing"}}, [nothing])
     assert [body["function_call"] for body in sent(emu)] == [{"name": "nothing"}, "auto"] and run.text
 
 
@@ -511,7 +510,8 @@ def test_a_forced_call_is_forced_once(emu, giga):
 def test_fields_that_are_newer_go_through(version, emu, giga):
     emu.enqueue(body=says("Готово") if version == 1 else answers(WORDS))
     body = {"messages": [USER], "additional_fields": {"newer": 1, "temperature": 0.5}}
-    assert run_functions(giga, body, [nothing], version=version).text == "Готово"
+    ask = giga.run_functions if version == 1 else giga.chat.run_functions
+    assert ask(body, [nothing]).text == "Готово"
     assert sent(emu)[0]["newer"] == 1 and sent(emu)[0]["temperature"] == 0.5 and len(body["additional_fields"]) == 2
 
 
@@ -520,21 +520,21 @@ def test_what_a_partial_has_bound_stays_here_and_as_it_is(emu, giga):
     emu.enqueue(body=wants("keyed", {"city": "Тула", "region": "us"}))
     emu.enqueue(body=wants("keyed", {"city": "Тула", "n": 1}))
     emu.enqueue(body=says("Готово"))
-    run = run_functions(giga, "?", [functools.partial(keyed, api_key="sk-secret", region="ru")])
+    run = giga.run_functions("?", [functools.partial(keyed, api_key="sk-secret", region="ru")])
     assert "sk-secret" not in json.dumps(sent(emu)[0]) and "no parameter 'api_key'" in run.messages[2]["content"]
     assert "no parameter 'region'" in run.messages[4]["content"]
     assert json.loads(run.messages[6]["content"])["result"] == "Тула sk-secret {'region': 'ru', 'n': 1}"
 
 
 def test_without_functions_it_is_a_plain_chat(emu, giga):
-    run = run_functions(giga, "Сколько будет 2 + 2?", headers={"X-Session-ID": "s"}, timeout=5)
+    run = giga.run_functions("Сколько будет 2 + 2?", headers={"X-Session-ID": "s"}, timeout=5)
     assert run.text == "2 + 2 = 4" and "functions" not in sent(emu)[0] and "function_call" not in sent(emu)[0]
     assert emu.requests[-1].headers["x-session-id"] == "s"
 
 
 def test_a_filtered_answer_is_an_answer(emu, giga):
     emu.enqueue(body=says("Не люблю", "blacklist"))
-    assert run_functions(giga, "?", [nothing]).completion.choices[0].finish_reason == "blacklist"
+    assert giga.run_functions("?", [nothing]).completion.choices[0].finish_reason == "blacklist"
 
 
 def typed(place: Place, unit: Unit, rows: List[Row], note: Optional[str], n: int = 1, s: str = "s", d=None) -> Any:
@@ -569,7 +569,7 @@ def free(item, count, n=1, note=None) -> Any:
 def test_arguments_become_what_the_annotations_say(function, arguments, wanted, emu, giga):
     emu.enqueue(body=wants(function.__name__, arguments))
     emu.enqueue(body=says("Готово"))
-    result = json.loads(run_functions(giga, "?", [function]).messages[2]["content"])
+    result = json.loads(giga.run_functions("?", [function]).messages[2]["content"])
     assert result == (wanted if isinstance(wanted, dict) else {"result": wanted})
 
 
@@ -591,11 +591,11 @@ WRONG = [
 def test_wrong_arguments_are_told_to_the_model_or_raised(function, arguments, said, emu, giga):
     emu.enqueue(body=wants(function.__name__, arguments))
     emu.enqueue(body=says("Простите"))
-    run = run_functions(giga, "?", [function])
+    run = giga.run_functions("?", [function])
     assert json.loads(run.messages[2]["content"]) == {"error": f"wrong arguments: {said}"}
     emu.enqueue(body=wants(function.__name__, arguments))
     with pytest.raises(FunctionCallError) as caught:
-        run_functions(giga, "?", [function], on_error="raise")
+        giga.run_functions("?", [function], on_error="raise")
     assert said in str(caught.value) and caught.value.messages == run.messages[:2]
     assert caught.value.call == run.messages[1]["function_call"] and caught.value.completion.choices
 
@@ -626,11 +626,11 @@ def unwritable() -> object:
 def test_an_exception_is_told_to_the_model_or_raised(function, arguments, kind, said, emu, giga):
     emu.enqueue(body=wants(function.__name__, arguments))
     emu.enqueue(body=says("Простите"))
-    run = run_functions(giga, "?", [function])
+    run = giga.run_functions("?", [function])
     assert json.loads(sent(emu)[-1]["messages"][-1]["content"]) == {"error": said} and run.text == "Простите"
     emu.enqueue(body=wants(function.__name__, arguments))
     with pytest.raises(kind):
-        run_functions(giga, "?", [function], on_error="raise")
+        giga.run_functions("?", [function], on_error="raise")
 
 
 def test_what_is_no_error_of_a_function_is_not_caught(emu, giga):
@@ -639,7 +639,7 @@ def test_what_is_no_error_of_a_function_is_not_caught(emu, giga):
 
     emu.enqueue(body=wants("stops", {}))
     with pytest.raises(KeyboardInterrupt):
-        run_functions(giga, "?", [stops])
+        giga.run_functions("?", [stops])
 
 
 @pytest.mark.parametrize("functions, name", [
@@ -650,7 +650,7 @@ def test_what_is_no_error_of_a_function_is_not_caught(emu, giga):
 def test_a_function_that_is_not_there_keeps_the_history(functions, name, emu, giga):
     emu.enqueue(body=wants(name, {"a": 1}))
     with pytest.raises(FunctionCallError, match=f"wants '{name}' called, and the Python functions are") as caught:
-        run_functions(giga, "?", functions)
+        giga.run_functions("?", functions)
     error = caught.value
     assert error.call == {"name": name, "arguments": {"a": 1}} and error.messages[-1]["function_call"] == error.call
     assert isinstance(error, GigaChatException) and pickle.loads(pickle.dumps(error)).messages == error.messages
@@ -664,7 +664,7 @@ def test_rounds_are_bounded(rounds, emu, giga):
     for _ in range(rounds + 1):
         emu.enqueue(body=wants("Counter", {"text": "раз"}))
     with pytest.raises(FunctionCallError, match=f"after {rounds} rounds .* 'Counter'") as caught:
-        run_functions(giga, "?", [counter], max_rounds=rounds)
+        giga.run_functions("?", [counter], max_rounds=rounds)
     assert len(counter.calls) == rounds and len(sent(emu)) == rounds + 1
     assert len(caught.value.messages) == 2 + 2 * rounds and caught.value.messages[-1]["function_call"]
 
@@ -673,7 +673,7 @@ def test_an_error_of_the_service_keeps_the_history(emu, giga):
     emu.enqueue(body=wants("nothing", {}))
     emu.enqueue(status=429)
     with pytest.raises(RateLimitError) as caught:
-        run_functions(giga, "?", [nothing])
+        giga.run_functions("?", [nothing])
     assert [message["role"] for message in caught.value.messages] == ["user", "assistant", "function"]
 
 
@@ -688,7 +688,7 @@ def test_an_error_of_the_service_keeps_the_history(emu, giga):
 def test_an_answer_that_leads_nowhere_is_an_error(answer, said, emu, giga):
     emu.enqueue(body=answer)
     with pytest.raises(FunctionCallError, match=said) as caught:
-        run_functions(giga, [USER], [nothing])
+        giga.run_functions([USER], [nothing])
     assert caught.value.messages[0] == USER
 
 
@@ -700,7 +700,7 @@ def test_an_answer_that_leads_nowhere_is_an_error(answer, said, emu, giga):
     often=lambda message, text, usage: not (message and usage))
 def test_odd_fields_of_a_good_answer_do_no_harm(message, text, usage, emu, giga):
     emu.enqueue(body={"choices": [{"message": message, "finish_reason": 7}], "usage": usage})
-    run = run_functions(giga, "?", [nothing])
+    run = giga.run_functions("?", [nothing])
     assert run.text == text and run.messages[1:] == [{"role": "assistant", "content": text}] and run.usage == {}
 
 
@@ -708,7 +708,7 @@ def test_usage_that_changes_its_form_on_the_way_is_left(emu, giga):
     for usage in ({"a": 1, "b": {"c": 1}}, {"a": {"d": 1}, "b": 1}, {"a": 2, "b": {"c": 2}}):
         emu.enqueue(body={**wants("nothing", {}), "usage": usage})
     emu.enqueue(body={**says("Готово"), "usage": {}})
-    assert run_functions(giga, "?", [nothing]).usage == {"a": 3, "b": {"c": 3}}
+    assert giga.run_functions("?", [nothing]).usage == {"a": 3, "b": {"c": 3}}
 
 
 @pytest.mark.parametrize("payload, functions, options, kind, said", [
@@ -716,7 +716,6 @@ def test_usage_that_changes_its_form_on_the_way_is_left(emu, giga):
     ("?", "text2image", {}, TypeError, "functions: a list is needed, not str"),
     ("?", {"name": "x", "parameters": {}}, {}, TypeError, "functions: a list is needed, not dict"),
     ({"messages": [USER], "functions": weather}, [], {}, TypeError, "functions"),
-    ("?", weather, {"version": 2}, TypeError, "functions: a list is needed, not function"),
     ("?", [], {"max_rounds": None}, ValueError, "max_rounds is a whole number"),
     ([USER, CALL], [weather], {}, ValueError, r"messages\[1\]: the call"),
     ({"messages": [USER, CALL], "storage": {}}, [weather], {}, ValueError, r"messages\[1\]"),
@@ -725,19 +724,18 @@ def test_usage_that_changes_its_form_on_the_way_is_left(emu, giga):
     ({"messages": [USER], "function_call": {"name": "x"}}, [weather], {}, ValueError, "'x' is not among"),
     ({"messages": [USER], "temprature": 1}, [], {}, TypeError, "did you mean 'temperature'"),
     ("?", [], {"on_error": "ignore"}, ValueError, "on_error"),
-    ("?", [], {"version": 3}, ValueError, "version"),
     ("?", [], {"max_rounds": -1}, ValueError, "max_rounds"),
 ])
 def test_what_is_wrong_is_found_before_anything_is_paid_for(payload, functions, options, kind, said, emu, giga):
     with pytest.raises(kind, match=said):
-        run_functions(giga, payload, functions, **options)
+        giga.run_functions(payload, functions, **options)
     assert not emu.requests
 
 
 def test_a_history_that_the_service_keeps_is_not_checked(emu, giga):
     body = {"messages": [RESULT], "storage": {"is_stateful": True, "thread_id": "t"}}
     emu.enqueue(body=says("Готово"))
-    assert run_functions(giga, body, [weather]).text == "Готово"
+    assert giga.run_functions(body, [weather]).text == "Готово"
 
 
 def test_a_description_of_ones_own_may_go_with_any_callable(emu, giga):
@@ -747,7 +745,7 @@ def test_a_description_of_ones_own_may_go_with_any_callable(emu, giga):
     description = {"name": "own", "parameters": {"type": "object", "properties": {"x": STRING, "y": STRING}}}
     emu.enqueue(body=wants("own", {"x": "a", "y": "C"}))
     emu.enqueue(body=says("Готово"))
-    run = run_functions(giga, "?", [(description, own)])
+    run = giga.run_functions("?", [(description, own)])
     assert json.loads(run.messages[2]["content"]) == {"result": "a CELSIUS"}
     assert sent(emu)[0]["functions"] == [description]
 
@@ -773,7 +771,7 @@ def test_the_second_version_has_calls_and_results_as_parts(emu, giga):
     emu.enqueue(body=wants2("weather", {"city": "Тула"}, tool_state_id=STATE_ID))
     emu.enqueue(body=wants2("nothing", {}))
     emu.enqueue(body=answers(WORDS))
-    run = run_functions(giga, "Погода?", [weather, nothing], version=2)
+    run = giga.chat.run_functions("Погода?", [weather, nothing])
     result = {"city": "Тула", "days": 3, "unit": "C", "kind": None}
     assert run.messages == [
         {"role": "user", "content": [{"text": "Погода?"}]},
@@ -801,7 +799,7 @@ def test_the_second_version_has_calls_and_results_as_parts(emu, giga):
 def test_the_second_version_takes_arguments_in_any_form_and_sends_an_object(arguments, wanted, emu, giga):
     emu.enqueue(body=wants2("weather", arguments))
     emu.enqueue(body=answers(WORDS))
-    run = run_functions(giga, "?", [weather], version=2)
+    run = giga.chat.run_functions("?", [weather])
     assert sent(emu)[1]["messages"][1]["content"][0]["function_call"]["arguments"] == wanted
     result = run.messages[2]["content"][0]["function_result"]["result"]
     assert result.get("city") == wanted.get("city") and bool(wanted) is ("error" not in result)
@@ -818,7 +816,7 @@ ASKED = {"function_call": {"name": "nothing", "arguments": {}}}
 def test_the_second_version_reads_calls_and_states_wherever_they_stand(answer, emu, giga):
     emu.enqueue(body={**answer, "finish_reason": "function_call"})
     emu.enqueue(body=answers(WORDS))
-    assert run_functions(giga, "?", [nothing], version=2).text == "Готово"
+    assert giga.chat.run_functions("?", [nothing]).text == "Готово"
     _, call, result = sent(emu)[1]["messages"]
     assert call["role"] == "assistant" and call["content"][-1] == ASKED
     assert call["tools_state_id"] == result["tools_state_id"] == STATE_ID
@@ -831,7 +829,7 @@ def test_the_second_version_reads_calls_and_states_wherever_they_stand(answer, e
 ])
 def test_odd_messages_of_the_second_version_do_no_harm(messages, text, emu, giga):
     emu.enqueue(body={"messages": messages, "finish_reason": "stop", "usage": [1]})
-    run = run_functions(giga, "?", [nothing], version=2)
+    run = giga.chat.run_functions("?", [nothing])
     assert run.text == text and len(run.messages) == 1 + bool(text) and run.usage == {}
 
 
@@ -839,7 +837,7 @@ def test_the_second_version_takes_content_that_is_no_list(emu, giga):
     emu.enqueue(body=answers(WORDS))
     history = [USER, {"role": "assistant", "content": ASKED},
                {"role": "tool", "content": {"function_result": {"name": "nothing", "result": {}}}}]
-    assert run_functions(giga, history, [nothing], version=2).messages[2]["role"] == "tool"
+    assert giga.chat.run_functions(history, [nothing]).messages[2]["role"] == "tool"
     assert all(isinstance(message["content"], list) for message in sent(emu)[0]["messages"])
     assert history[0] == USER and isinstance(history[1]["content"], dict)
 
@@ -851,7 +849,7 @@ def test_the_second_version_keeps_other_tools_and_forces_once(emu, giga):
     body = {"messages": [{"role": "user", "content": "?"}],
             "tool_config": {"mode": "forced", "function_name": "nothing"},
             "tools": ["web_search", {"functions": {"specifications": [own]}}, {"image_generate": {}}]}
-    run = run_functions(giga, body, [nothing], version=2)
+    run = giga.chat.run_functions(body, [nothing])
     first, last = sent(emu)
     assert first["tools"] == last["tools"] == [
         {"web_search": {}}, {"image_generate": {}}, {"functions": {"specifications": [own, describe(nothing)]}}]
@@ -861,7 +859,7 @@ def test_the_second_version_keeps_other_tools_and_forces_once(emu, giga):
 
 
 def test_the_second_version_goes_round_with_the_emulator(emu, giga):
-    run = run_functions(giga, "Какая погода в Туле на 5 дней?", [weather], version=2)
+    run = giga.chat.run_functions("Какая погода в Туле на 5 дней?", [weather])
     question, call, result, answer = run.messages
     assert call["content"][0]["function_call"]["name"] == "weather" and call["tools_state_id"]
     assert result["role"] == "tool" and result["tools_state_id"] == call["tools_state_id"]
@@ -871,7 +869,7 @@ def test_the_second_version_goes_round_with_the_emulator(emu, giga):
 
 def test_the_second_version_without_functions(emu, giga):
     emu.enqueue(body=answers({"role": "assistant", "content": "Готово"}))
-    run = run_functions(giga, [USER], version=2)
+    run = giga.chat.run_functions([USER])
     assert run.text == "Готово" and sent(emu) == [{"model": "GigaChat", "messages": [USER2]}]
     assert run.messages[1] == {"role": "assistant", "content": [{"text": "Готово"}]}
 
@@ -888,12 +886,13 @@ def test_the_second_version_without_functions(emu, giga):
 def test_errors_of_the_second_version_keep_the_history(body, rounds, said, emu, giga):
     emu.enqueue(body=body)
     with pytest.raises(FunctionCallError, match=said) as caught:
-        run_functions(giga, "?", [nothing], rounds, version=2)
+        giga.chat.run_functions("?", [nothing], rounds)
     assert caught.value.messages[0]["role"] == "user" and caught.value.completion == body
 
 
 @pytest.mark.parametrize("payload, functions, kind, said", [
     (5, [], TypeError, "a string, a list of messages, a dict"),
+    ("?", weather, TypeError, "functions: a list is needed, not function"),
     ({"tools": []}, [], TypeError, "the request needs messages"),
     ([USER2, CALL2], [], ValueError, r"messages\[1\]: the call"),
     ({"messages": [USER2], "tools": "web_search"}, [], TypeError, "tools: a list is needed, not str"),
@@ -903,7 +902,7 @@ def test_errors_of_the_second_version_keep_the_history(body, rounds, said, emu, 
 ])
 def test_the_second_version_is_checked_before_anything_is_paid_for(payload, functions, kind, said, emu, giga):
     with pytest.raises(kind, match=said):
-        run_functions(giga, payload, functions, version=2)
+        giga.chat.run_functions(payload, functions)
     assert not emu.requests
 
 

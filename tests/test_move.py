@@ -83,8 +83,8 @@ class Lib:
     def __init__(self, name, server):
         self.name, self.server, self._clients = name, server, {}
 
-    def __getattr__(self, room):
-        return importlib.import_module(f"{self.name}.{room}")
+    def __getattr__(self, module):
+        return importlib.import_module(f"{self.name}.{module}")
 
     def client(self, **settings):
         """Make a client, or lend the one that has these settings; the official one takes a while to make."""
@@ -580,7 +580,7 @@ def test_a_difference_is_still_there(both, row):
 
 
 ELSEWHERE = {}  # what the official package has, as a pattern, and why it is not here
-ROOMS = [
+MODULES = [
     "client", "context", "exceptions", "models", "models.assistants", "models.auth", "models.base", "models.chat",
     "models.chat_completions", "models.embeddings", "models.files", "models.models", "models.response_format",
     "models.threads", "models.tools"]
@@ -606,10 +606,10 @@ def missing():
     """Name what the official package has and this one has not, by the dotted way to it."""
     theirs, ours = importlib.import_module("gigachat"), importlib.import_module("gigachat_lite")
     lost = [name for name in public(theirs) if not hasattr(ours, name)]
-    for room in ROOMS:
-        here = importlib.import_module("gigachat_lite." + room)
-        there = importlib.import_module("gigachat." + room)
-        lost += [f"{room}.{name}" for name in public(there) if not hasattr(here, name)]
+    for module in MODULES:
+        here = importlib.import_module("gigachat_lite." + module)
+        there = importlib.import_module("gigachat." + module)
+        lost += [f"{module}.{name}" for name in public(there) if not hasattr(here, name)]
     for name in ("GigaChat", "GigaChatSyncClient", "GigaChatAsyncClient"):
         lost += [f"client.{name}.{member}" for member in members(getattr(theirs, name))
                  if not hasattr(getattr(ours, name), member)]
@@ -630,11 +630,11 @@ def test_the_names_of_older_versions_are_here():
 
 
 RESOURCES = [
-    ("client.GigaChatSyncClient", "client.GigaChat"), ("resources.ChatNamespace", "resources.ChatResource"),
+    ("client.GigaChatSyncClient", "client.GigaChat"), ("resources.ChatNamespace", "client.ChatResource"),
     ("threads.ThreadsSyncClient", "resources.ThreadsResource"),
     ("assistants.AssistantsSyncClient", "resources.AssistantsResource"),
     ("client.GigaChatAsyncClient", "client.GigaChat"),
-    ("resources.AsyncChatNamespace", "aio_resources.AsyncChatResource"),
+    ("resources.AsyncChatNamespace", "client.AsyncChatResource"),
     ("threads.ThreadsAsyncClient", "aio_resources.AsyncThreadsResource"),
     ("assistants.AssistantsAsyncClient", "aio_resources.AsyncAssistantsResource")]
 
@@ -644,8 +644,8 @@ def test_parameters_have_their_names_order_and_defaults(theirs, ours):
     pytest.importorskip("gigachat")
     kinds = []
     for package, path in (("gigachat", theirs), ("gigachat_lite", ours)):
-        room, _, name = path.partition(".")
-        kinds.append(getattr(importlib.import_module(f"{package}.{room}"), name))
+        module, _, name = path.partition(".")
+        kinds.append(getattr(importlib.import_module(f"{package}.{module}"), name))
     for name in members(kinds[0]):
         method = getattr(kinds[0], name)
         if isinstance(method, (property, functools.cached_property)) or name in ("__exit__", "__aexit__"):
@@ -673,12 +673,12 @@ def test_every_field_is_declared_and_read_by_either_name():
     pytest.importorskip("gigachat")
     import pydantic
 
-    for room in ROOMS[4:]:
-        for name, theirs in vars(importlib.import_module("gigachat." + room)).items():
-            own = inspect.isclass(theirs) and theirs.__module__ == "gigachat." + room and name[0] != "_"
+    for module in MODULES[4:]:
+        for name, theirs in vars(importlib.import_module("gigachat." + module)).items():
+            own = inspect.isclass(theirs) and theirs.__module__ == "gigachat." + module and name[0] != "_"
             if not own or not issubclass(theirs, pydantic.BaseModel) or name == "XHeadersMixin":
                 continue
-            ours = getattr(importlib.import_module("gigachat_lite." + room), name)
+            ours = getattr(importlib.import_module("gigachat_lite." + module), name)
             for field, about in theirs.model_fields.items():
                 wire = about.alias or field
                 if field == "x_headers" or (name, field) == ("FunctionParametersProperty", "items"):

@@ -25,7 +25,6 @@ import sys
 import threading
 
 import pytest
-import requests
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -33,7 +32,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 import gigachat_lite
 from certs import GIGACHAT_NAMES, OTHER_NAMES, PASSWORD
 from clients import crossed
-from gigachat_lite import ConfigurationError, GigaChat, ResponseError, TLSError, TransportError
+from gigachat_lite import ConfigurationError, GigaChat, ResponseError, TLSError, TransportError, chat_url_cvar
+from gigachat_lite.russian_root_ca import PEM
 from servers import CHAT_BODY, STREAM_BODY, STREAM_TEXT, reply, sse
 
 PACKAGE = pathlib.Path(gigachat_lite.__file__).parent
@@ -231,8 +231,8 @@ def test_a_server_limited_to_tls_1_2_is_accepted(client, server, certs, road):
 
 def test_no_client_speaks_less_than_tls_1_2(client, certs):
     for settings in ({}, {"ca_bundle_file": certs.ca_pem}, {"verify_ssl_certs": False}):
-        for trust in client(**settings)._transport.trusts.values():
-            assert trust.context.minimum_version == ssl.TLSVersion.TLSv1_2
+        for host in client(**settings)._transport.hosts.values():
+            assert host.context.minimum_version == ssl.TLSVersion.TLSv1_2
 
 
 @pytest.mark.parametrize("name, accepted", [("server", True), ("foreign", False), ("wrong_host", False)])
@@ -363,7 +363,7 @@ ASK = {
 
 @BOTH
 @pytest.mark.parametrize(
-    "name, mend, ask",
+    "name, remedy, ask",
     [
         ("wrong_host", "base_url", "get_models"),
         ("expired", "clock", "get_models"),
@@ -374,14 +374,14 @@ ASK = {
         ("foreign", "ca_bundle_file (GIGACHAT_CA_BUNDLE_FILE)", "get_token"),
     ],
 )
-def test_a_certificate_that_does_not_verify_is_refused_in_one_line(client, api, certs, road, name, mend, ask):
+def test_a_certificate_that_does_not_verify_is_refused_in_one_line(client, api, certs, road, name, remedy, ask):
     running = api(MODELS, context=certs.context(name))
     way = {"access_token": None, "credentials": KEY} if ask == "get_token" else {}
     giga = client(ca_bundle_file=certs.ca_pem, **addresses(running), **way, **road)
     with pytest.raises(TLSError) as caught:
         ASK[ask](giga)
     text, roots, advice = said(caught)
-    assert text.startswith("TLS with localhost failed") and mend in advice
+    assert text.startswith("TLS with localhost failed") and remedy in advice
     assert roots == f"ca_bundle_file {certs.ca_pem}"
     assert running.connections == 1 and not running.requests
 
@@ -894,12 +894,15 @@ def test_a_redirect_to_the_same_host_is_not_followed(client, server, certs, road
         "http://127.0.0.1/",
     ],
 )
-def test_any_other_host_fails_closed(client, url):
-    session = client()._transport.session
-    assert session.get_adapter("https://gigachat.devices.sberbank.ru/api/v1/models")
-    assert session.get_adapter("https://ngw.devices.sberbank.ru:9443/api/v2/oauth")
-    with pytest.raises(requests.exceptions.InvalidSchema):
-        session.get_adapter(url)
+def test_nothing_is_sent_to_any_other_host(client, resolve, url):
+    resolve()
+    token = chat_url_cvar.set(url)
+    try:
+        with pytest.raises(ConfigurationError, match="is not the host of base_url"):
+            client().chat("?")
+    finally:
+        chat_url_cvar.reset(token)
+    assert not resolve.asked
 
 
 @pytest.mark.parametrize("url", ["https://HOST:443/api/v1", "https://HOST/api/v1/", "HTTPS://HOST:443", "HOST/api/v1"])
@@ -923,12 +926,11 @@ def test_an_auth_address_without_a_path_is_met_by_its_adapter(client, api, certs
 
 
 def test_the_package_carries_the_root_that_it_says():
-    text = (PACKAGE / "russian_trusted_root_ca.pem").read_text(encoding="ascii")
-    assert re.findall("-----BEGIN (.*)-----", text) == ["CERTIFICATE"]
-    digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(text[text.index("-----BEGIN") :])).hexdigest()
+    assert re.findall("-----BEGIN (.*)-----", PEM) == ["CERTIFICATE"]
+    digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(PEM)).hexdigest()
     assert digest == "d26d2d0231b7c39f92cc738512ba54103519e4405d68b5bd703e9788ca8ecf31"
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations(cadata=text)
+    context.load_verify_locations(cadata=PEM)
     (root,) = context.get_ca_certs()
     assert dict(part[0] for part in root["subject"])["commonName"] == "Russian Trusted Root CA"
     assert (root["notBefore"], root["notAfter"]) == ("Mar  1 21:04:15 2022 GMT", "Feb 27 21:04:15 2032 GMT")
@@ -937,10 +939,10 @@ def test_the_package_carries_the_root_that_it_says():
 
 @pytest.fixture(scope="module")
 def vendored(folders, certs):
-    """Copy the package's folder, under another name and with the tests' authority in place of the national root."""
+    """Copy the package's folder, under another name and with the tests' authority in place of the Russian root."""
     folder = next(folders)
     shutil.copytree(str(PACKAGE), str(folder / "vendored_lite"), ignore=shutil.ignore_patterns("__pycache__", ".*"))
-    shutil.copyfile(str(certs.ca_pem), str(folder / "vendored_lite" / "russian_trusted_root_ca.pem"))
+    write(folder / "vendored_lite" / "russian_root_ca.py", f"PEM = {certs.ca_pem.read_text()!r}\n".encode())
     sys.path.insert(0, str(folder))
     try:
         yield importlib.import_module("vendored_lite")
@@ -1004,7 +1006,7 @@ def test_the_packages_root_does_not_stand_beside_an_explicit_setting(
 
 
 @pytest.mark.parametrize("name", ["wrong_host", "expired"])
-def test_the_wide_store_does_not_join_for_a_fault_that_it_cannot_cure(
+def test_the_systems_roots_are_not_added_for_a_fault_that_they_cannot_cure(
     client, server, certs, road, resolve, vendored, name
 ):
     resolve("api.giga.chat")
@@ -1014,11 +1016,11 @@ def test_the_wide_store_does_not_join_for_a_fault_that_it_cannot_cure(
     assert running.connections == 1 and said(caught)[1] == "the Russian Trusted Root CA of this package"
 
 
-# The wide store
+# The system's roots, added when the package's root is not enough
 
 
 @pytest.fixture
-def widening(server, certs, resolve, monkeypatch):
+def unknown_issuer(server, certs, resolve, monkeypatch):
     """Serve a GigaChat name with a certificate that only the environment's bundle knows; returns (server, address)."""
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certs.ca_pem))
     resolve("api.giga.chat")
@@ -1031,14 +1033,16 @@ def widening(server, certs, resolve, monkeypatch):
 
 
 @pytest.mark.parametrize("max_retries", [0, 2])
-def test_the_wide_store_joins_after_a_failed_chain_and_is_no_retry(client, widening, road, max_retries):
-    running, url = widening([CHAT, sse(STREAM_BODY), MODELS])
+def test_the_systems_roots_are_added_after_a_failed_chain_and_that_is_no_retry(
+    client, unknown_issuer, road, max_retries
+):
+    running, url = unknown_issuer([CHAT, sse(STREAM_BODY), MODELS])
     giga = client(base_url=url, model="m", max_retries=max_retries, **road)
     giga.chat("?"), list(giga.stream("?")), giga.get_models()
     assert (running.connections, len(running.requests)) == (2, 3)  # one more than without, and only once
 
 
-def test_the_wide_store_joins_in_each_place_of_a_pair(client, api, certs, road, resolve, monkeypatch):
+def test_the_systems_roots_are_added_for_each_host_of_a_pair(client, api, certs, road, resolve, monkeypatch):
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certs.ca_pem))
     resolve("api.giga.chat", "ngw.devices.sberbank.ru")
     main, auth = (api(MODELS, context=certs.context("names")) for _ in range(2))
@@ -1047,7 +1051,7 @@ def test_the_wide_store_joins_in_each_place_of_a_pair(client, api, certs, road, 
     assert (main.connections, auth.connections, auth.oauth_calls, len(main.calls)) == (2, 2, 1, 1)
 
 
-def test_the_packages_root_stays_trusted_beside_the_wide_store(
+def test_the_packages_root_stays_trusted_beside_the_systems_roots(
     client, api, certs, road, resolve, vendored, monkeypatch, anywhere
 ):
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certs.other_pem))
@@ -1063,11 +1067,11 @@ def test_the_packages_root_stays_trusted_beside_the_wide_store(
     assert (running.connections, len(running.requests)) == (3, 2)
 
 
-def test_a_server_that_even_the_wide_store_does_not_know_is_refused(client, server, certs, road, resolve):
+def test_a_server_that_even_the_systems_roots_do_not_know_is_refused(client, server, certs, road, resolve):
     resolve("api.giga.chat")
     running = server(MODELS, context=certs.context("names"))
     giga = client(base_url=running.at("api.giga.chat"), **road)
-    for connections in (2, 3):  # the store joins once; a second call fails at once
+    for connections in (2, 3):  # the roots are added once; a second call fails at once
         with pytest.raises(TLSError) as caught:
             giga.get_models()
         assert running.connections == connections
@@ -1076,7 +1080,7 @@ def test_a_server_that_even_the_wide_store_does_not_know_is_refused(client, serv
     assert "api.giga.chat" in text and "GIGACHAT_CA_BUNDLE_FILE" in text and not running.requests
 
 
-def test_the_wide_store_does_not_forgive_a_wrong_name(client, server, certs, road, resolve, monkeypatch):
+def test_the_systems_roots_do_not_forgive_a_wrong_name(client, server, certs, road, resolve, monkeypatch):
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certs.ca_pem))
     resolve("api.giga.chat")
     running = server(MODELS, context=certs.context("wrong_host"))
@@ -1085,7 +1089,7 @@ def test_the_wide_store_does_not_forgive_a_wrong_name(client, server, certs, roa
     assert running.connections <= 2 and not running.requests
 
 
-def test_a_bundle_that_is_missing_when_the_wide_store_is_needed_is_an_error_that_says_so(
+def test_a_bundle_that_is_missing_when_the_systems_roots_are_needed_is_an_error_that_says_so(
     client, server, certs, road, resolve, monkeypatch, tmp_path
 ):
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "gone.pem"))
@@ -1110,8 +1114,8 @@ def test_a_missing_bundle_does_not_matter_where_the_packages_root_is_enough(
     client(vendored.GigaChat, base_url=running.at("api.giga.chat"), **road).get_models()
 
 
-def test_twenty_threads_meet_the_failed_chain_and_each_body_arrives_once(client, widening, road):
-    running, url = widening(CHAT)
+def test_twenty_threads_meet_the_failed_chain_and_each_body_arrives_once(client, unknown_issuer, road):
+    running, url = unknown_issuer(CHAT)
     giga = client(base_url=url, model="m", max_retries=0, max_connections=20, **road)
     together, greetings, failures = threading.Barrier(20), itertools.count(), []
 
@@ -1134,5 +1138,5 @@ def test_twenty_threads_meet_the_failed_chain_and_each_body_arrives_once(client,
         thread.join()
     questions = [request.json["messages"][0]["content"] for request in running.requests]
     assert not failures and sorted(questions) == sorted(f"question {number}" for number in range(20))
-    (trust,) = [trust for origin, trust in giga._transport.trusts.items() if "giga.chat" in origin]
-    assert len(trust.roots) == len(set(trust.roots)) == 3 and running.connections <= 40
+    (roots,) = [host.roots for host in giga._transport.hosts.values() if host.host == "api.giga.chat"]
+    assert len(roots) == len(set(roots)) == 3 and running.connections <= 40

@@ -19,9 +19,9 @@ import gigachat_lite
 from clients import needs_fork, new_client
 from gigachat_lite import AuthenticationError, ConfigurationError, ServerError
 from gigachat_lite import __main__ as cli
-from gigachat_lite.auth import Token, token_file
-from gigachat_lite.client import load_config
-from gigachat_lite.token_file import TokenFile, parse, usual_folder
+from gigachat_lite.auth import Token
+from gigachat_lite.config import load_config
+from gigachat_lite.token_file import TokenFile, open_token_file, parse, usual_folder
 from servers import CHAT_BODY, CHAT_TEXT, oauth_reply, reply
 
 KEY = "MTExMTExMTEtMjIyMi00MzMzLTg0NDQtNTU1NTU1NTU1NTU1OjY2NjY2NjY2LTc3Nzc="
@@ -127,7 +127,7 @@ def test_a_token_that_is_renewed_early_is_taken_from_another_process(folder, api
     one, two = client(server), client(server)
     assert one.get_token().access_token == two.get_token().access_token == "t1"
     for giga in (one, two):
-        giga._tokens._token = giga._tokens._token._replace(renew_at=0.0)
+        giga._transport.tokens._token = giga._transport.tokens._token._replace(renew_at=0.0)
     assert (one.get_token().access_token, two.get_token().access_token, server.oauth_calls) == ("t2", "t2", 2)
 
 
@@ -183,13 +183,13 @@ def test_many_processes_together_end_with_one_valid_file_and_no_torn_read(api, c
             try:
                 giga = client(server)
                 giga.get_models()
-                keep = token_file(giga.config)
+                keep = open_token_file(giga.config)
                 for each in range(50):
                     keep.save(token(f"{number}-{each}" * (1 + each * number)))
                 code = 0
             finally:
                 os._exit(code)
-    keep, seen = token_file(client(server).config), set()
+    keep, seen = open_token_file(client(server).config), set()
     while children:
         for path in folder.glob("*.json"):
             assert parse(path.read_bytes(), time.time(), 0.0, 60.0), "a torn file"
@@ -386,7 +386,7 @@ def test_a_refused_token_is_not_read_back_after_a_failed_fetch(api, client):
     giga = client(server, max_retries=0)
     with pytest.raises(ServerError):
         giga.get_models()  # with the token of the file, which is refused; and there is no other to be had
-    giga._tokens._failure = None  # a second later
+    giga._transport.tokens._failure = None  # a second later
     assert giga.get_token().access_token == "fresh" and giga.get_models().object == "list"
 
 

@@ -32,9 +32,8 @@ from gigachat_lite import (
     ServerError,
     TransportError,
 )
-from gigachat_lite.client import Token, TokenCache, new_token
+from gigachat_lite.auth import Token, TokenCache, new_token, parse_date
 from gigachat_lite.context import authorization_cvar, custom_headers_cvar, session_id_cvar
-from gigachat_lite.faults import parse_date
 from servers import CHAT_BODY, STREAM_BODY, STREAM_TEXT, never, oauth_reply, raw, reply, sse, until
 
 KEY = base64.b64encode(b"11111111-2222-4333-8444-555555555555:66666666-7777-4888-9999-000000000000").decode()
@@ -77,8 +76,8 @@ class Clock:
 
 def wind(giga):
     """Give the client's token cache a clock that can be put forward."""
-    giga._tokens._clock = Clock(time.monotonic)
-    return giga._tokens._clock
+    clock = giga._transport.tokens._clock = Clock(time.monotonic)
+    return clock
 
 
 def bearers(api):
@@ -124,11 +123,11 @@ def test_client_id_and_secret_make_the_same_request(api, client):
     assert server.requests[0].headers["Authorization"] == "Basic " + KEY
 
 
-def test_each_try_of_a_token_request_has_an_rquid_of_its_own(api, client):
+def test_each_attempt_at_a_token_request_has_an_rquid_of_its_own(api, client):
     server = api(MODELS, oauth=[reply(503), reply(503), oauth_reply("a"), oauth_reply("b")])
     giga = client(server)
     giga.get_models()
-    giga._tokens.drop("a")
+    giga._transport.tokens.drop("a")
     giga.get_models()
     ids = [request.headers["RqUID"] for request in server.requests if request.path.endswith("/oauth")]
     assert len(giga.pauses) == 2
@@ -680,8 +679,8 @@ def test_an_early_renewal_may_take_ten_seconds_and_half_of_a_deadline():
     cache.get()
     for clock.shift, deadline in ((75.0, None), (80.0, time.monotonic() + 6)):
         cache.get(deadline)
-    _, alone, hurried = (None if limit is None else limit - time.monotonic() for limit in fetch.calls)
-    assert 9 < alone <= 10 and 2 < hurried <= 3
+    _, alone, with_deadline = (None if limit is None else limit - time.monotonic() for limit in fetch.calls)
+    assert 9 < alone <= 10 and 2 < with_deadline <= 3
 
 
 def test_a_failed_fetch_is_remembered_for_a_second_and_each_caller_has_an_error_of_its_own():
@@ -821,7 +820,7 @@ def test_a_fetch_not_repeated_for_a_caller_s_short_deadline_does_not_poison_the_
     until(lambda: server.oauth_calls)
     patient = start(giga.get_models)
     until(lambda: len(clock.asked) >= 2)
-    gate.set()  # the first may not wait the 4 seconds and more before the next try, the second may
+    gate.set()  # the first may not wait the 4 seconds and more before the next attempt, the second may
     assert isinstance(finish(hasty)[0], GigaChatException)
     assert not failed(finish(patient))
 

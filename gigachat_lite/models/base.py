@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar, Dict, Iterable, Mapping, Sequence, TypeVar, Union
+from operator import methodcaller
+from typing import TYPE_CHECKING, Any, Callable, ClassVar, Dict, Iterable, Mapping, Sequence, TypeVar, Union
 from urllib.parse import quote
 
 from ..config import did_you_mean
@@ -34,6 +35,7 @@ __all__ = [
     "plain",
     "strings",
     "to_json",
+    "to_utf8",
     "wire_format",
     "with_headers",
 ]
@@ -49,12 +51,17 @@ BLOCKED = (
 INDIFFERENT = ("by_alias", "exclude_defaults", "exclude_unset", "mode", "round_trip", "serialize_as_any", "warnings")
 
 
-def _field(name: str) -> property:
-    """Make a declared field's attribute: three times as fast as a look-up that fails first and asks __getattr__."""
+def _field(name: str, nested: bool) -> property:
+    """Make a declared field's attribute; much faster than a look-up that fails first and asks __getattr__."""
+    if not nested:
+        return property(methodcaller("get", name))
 
     def read(self: Obj) -> Any:
         value = self.get(name)
-        return self._wrap(name, value) if type(value) is dict or type(value) is list else value
+        for item in value if type(value) is list else (value,):
+            if type(item) is dict:
+                return self._wrap(name, value)
+        return value
 
     return property(read)
 
@@ -79,8 +86,8 @@ class Obj(_Dict):
     """
 
     __slots__ = ()
-    _nested: ClassVar[Mapping[str, type[Obj]]] = {}
-    _each: ClassVar[Mapping[str, type[Obj]]] = {}  # fields that hold objects by names of their own
+    _nested: ClassVar[Dict[str, type[Obj]]] = {}
+    _each: ClassVar[Dict[str, type[Obj]]] = {}  # fields that hold objects by names of their own
     _moved: ClassVar[Mapping[str, str]] = {}  # what to write in place of a field that is not there
     _open: ClassVar[bool] = False  # whether a request may have fields that are not declared
     _fields: ClassVar[frozenset[str]] = frozenset()
@@ -91,7 +98,7 @@ class Obj(_Dict):
         cls._fields = frozenset(own).union(*(getattr(base, "_fields", ()) for base in cls.__bases__))
         for name in own:
             if not hasattr(cls, name):
-                setattr(cls, name, _field(name))
+                setattr(cls, name, _field(name, name in cls._nested or name in cls._each))
 
     if not TYPE_CHECKING:  # a type checker is to see the declared fields alone
 
@@ -266,6 +273,7 @@ class Answer(Obj):
         return twin
 
 
+set_x_headers: Callable[[Answer, Any], None] = vars(Answer)["x_headers"].__set__  # past the attributes that are keys
 APIResponse = XHeadersMixin = Answer
 A = TypeVar("A", bound=Answer)
 T = TypeVar("T", bound="Union[Answer, TokensCounts]")
@@ -329,7 +337,8 @@ def check_request(value: Mapping[str, Any], kind: type[Obj], where: str = "") ->
     """Refuse unknown fields at every depth, but for free data and what the service itself wrote."""
     if kind._open or (where and value.get("role") == "assistant"):  # its own messages go back as they came
         return
-    check_fields(value, kind, where or "the request")
+    if not kind._fields.issuperset(value):
+        check_fields(value, kind, where or "the request")
     for name, nested in kind._nested.items():
         held = value.get(name)
         if not held:
@@ -352,7 +361,7 @@ def wire_format(value: Any) -> Any:
 
 
 def to_json(body: Mapping[str, Any]) -> bytes:
-    """Write a body as JSON in UTF-8; halves of surrogate pairs, which UTF-8 has no room for, become U+FFFD."""
+    """Write a body as JSON in UTF-8; see ``to_utf8``."""
     try:
         text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
     except (TypeError, ValueError, RecursionError) as exc:
@@ -360,7 +369,14 @@ def to_json(body: Mapping[str, Any]) -> bytes:
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode("utf-8")
+        return to_utf8(text)
+
+
+def to_utf8(text: str) -> bytes:
+    """Encode a text; halves of surrogate pairs, which UTF-8 has no room for, become U+FFFD."""
+    if not isinstance(text, str):
+        raise TypeError(f"a text is needed, not {type(text).__name__}")
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode("utf-8")
 
 
 def _plain(value: Any) -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, ClassVar, Mapping
 
+from ..exceptions import ModelNotSpecifiedError
+from ..validators import host_of
 from .base import Answer, Ending, Obj, Payload, Typed, Word, check_request, own_id, wire_format, word
 
 if TYPE_CHECKING:
@@ -32,7 +34,9 @@ __all__ = [
     "Usage",
     "as_request",
     "chat_body",
+    "default_model",
     "fix_function",
+    "has_functions",
     "names_model",
 ]
 
@@ -90,12 +94,13 @@ class FunctionParametersProperty(Typed):
 
     __slots__ = ()
     _open = True
+    _each = {"properties": Obj}  # which is this class, below
     description: str | None
     enum: list[str] | None
     properties: dict[str, FunctionParametersProperty] | None
 
 
-FunctionParametersProperty._each = {"properties": FunctionParametersProperty}
+FunctionParametersProperty._each["properties"] = FunctionParametersProperty
 
 
 class FunctionParameters(Typed):
@@ -132,6 +137,7 @@ class Messages(Obj):
     """One message of a dialogue; the content of role ``function`` is a string that holds a JSON object."""
 
     __slots__ = ()
+    _nested = {"function_call": FunctionCall, "data_for_context": Obj}  # which is Messages, below
     role: MessagesRole
     content: str
     attachments: list[str] | None
@@ -153,7 +159,7 @@ class Messages(Obj):
             self.setdefault("content", "")
 
 
-Messages._nested = {"function_call": FunctionCall, "data_for_context": Messages}
+Messages._nested["data_for_context"] = Messages
 
 
 class Storage(Obj):
@@ -349,8 +355,10 @@ def file_ids(text: str) -> tuple[list[str], list[str]]:
 # From what a caller wrote to the body of a request
 
 
-def chat_body(payload: Payload) -> dict[str, Any]:
-    """Make a v1 request body of a question, messages, or a whole request; refuse fields that nobody knows.
+def chat_body(payload: Payload, config: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Make a v1 request body of a question, messages, or a whole request; refuse unknown fields.
+
+    The model, ``profanity_check`` and ``flags`` of a config fill what the caller left out.
 
     >>> chat_body("Привет")
     {'messages': [{'role': 'user', 'content': 'Привет'}]}
@@ -366,7 +374,47 @@ def chat_body(payload: Payload) -> dict[str, Any]:
         body["response_format"] = wire_format(body["response_format"])
     body.update(more)
     body.pop("stream", None)  # chat() and stream() say it
+    if config is not None:
+        if not body.get("model") and not ("storage" in body and names_model(body)):
+            body["model"] = config["model"] or default_model(config)
+        for name in ("profanity_check", "flags"):
+            if config[name] is not None and name not in body:
+                body[name] = config[name]
     return body
+
+
+def default_model(config: Mapping[str, Any]) -> str:
+    """Return the model of a config; ModelNotSpecifiedError where it has none."""
+    model: str | None = config["model"]
+    if model is None:
+        host = host_of(config["base_url"])
+        raise ModelNotSpecifiedError(
+            f"{host} has no default model: name one, as model= or GIGACHAT_MODEL (get_models() lists them)"
+        )
+    return model
+
+
+def has_functions(body: Mapping[str, Any]) -> bool:
+    """Tell whether a request has functions, or messages with their calls or results."""
+    for message in body["messages"]:
+        if "function_call" in message or message.get("role") == "function":
+            return True
+    return bool(body.get("functions"))
+
+
+def with_field(payload: Payload, name: str, value: Any) -> dict[str, Any]:
+    """Make a request of a question, of messages or of a request, with one field more.
+
+    >>> with_field("Привет", "model", "GigaChat-2")
+    {'messages': [{'role': 'user', 'content': 'Привет'}], 'model': 'GigaChat-2'}
+    """
+    if isinstance(payload, str):
+        payload = [{"role": "user", "content": payload}]
+    if isinstance(payload, (list, tuple)):
+        return {"messages": payload, name: value}
+    if not isinstance(payload, Mapping):
+        raise TypeError(f"a string, a list of messages, a dict or Chat is needed, not {type(payload).__name__}")
+    return {**payload, name: value}
 
 
 def check_attachments(ids: Any, where: str) -> None:

@@ -1,0 +1,60 @@
+"""Make the asynchronous name of a method: the same method of the same object, run in a thread by aio.py."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any, Callable, Coroutine, TypeVar
+
+if TYPE_CHECKING:
+    from typing_extensions import Concatenate, ParamSpec
+
+    from .aio import AsyncStream
+    from .annotations import Opened
+
+    P = ParamSpec("P")
+
+T = TypeVar("T")
+C = TypeVar("C", covariant=True)  # an event of a stream, its whole answer, and the tokens used
+W = TypeVar("W", covariant=True)
+U = TypeVar("U", covariant=True)
+
+
+def async_method(
+    method: Callable[Concatenate[Any, P], T], limited: bool = False
+) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]:
+    """Make the asynchronous name of a method; ``limited`` if max_connections counts its requests."""
+
+    @functools.wraps(method)
+    async def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        from .aio import run_in_thread
+
+        return await run_in_thread(self._transport, _bound(self, method), args, kwargs, limited)
+
+    return _rename(call)  # type: ignore[no-any-return]
+
+
+def async_stream(
+    method: Callable[Concatenate[Any, P], Opened[C, W, U]],
+) -> Callable[Concatenate[Any, P], AsyncStream[C, W, U]]:
+    """Make the asynchronous name of a method that opens a stream."""
+
+    @functools.wraps(method)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        from .aio import AsyncStream
+
+        return AsyncStream(self._transport, _bound(self, method), args, kwargs)
+
+    return _rename(call)  # type: ignore[no-any-return]
+
+
+def _bound(owner: Any, method: Callable[..., Any]) -> Any:
+    """Return the method of an object, or of an asynchronous resource's synchronous one; a subclass may override it."""
+    return getattr(getattr(owner, "_resource", owner), method.__name__)
+
+
+def _rename(function: Any) -> Any:
+    """Name a function as it is called: ``GigaChat.aembeddings``, ``AsyncBatchesResource.create``."""
+    owner, _, name = function.__qualname__.rpartition(".")
+    owner, name = ("Async" + owner, name) if owner.endswith("Resource") else (owner, "a" + name)
+    function.__name__, function.__qualname__ = name, f"{owner}.{name}"
+    return function

@@ -1,0 +1,242 @@
+"""Answers: a whole one with its JSON, and one that is read piece by piece as it arrives."""
+
+from __future__ import annotations
+
+import functools
+import http.client
+import json
+import re
+import socket
+import threading
+import time
+from typing import Any, Callable, Iterator, Mapping, NamedTuple
+
+import requests
+from urllib3.exceptions import HTTPError
+
+from .exceptions import GigaChatException, StreamError
+from .limiter import Place
+
+NETWORK_ERRORS = (OSError, HTTPError, http.client.HTTPException)  # what requests and those below it raise
+CHUNK = 65536
+DRAIN_SECONDS = 0.05  # to wait for the end of a body after the end of its stream
+
+
+class Response(NamedTuple):
+    """A whole answer; ``authorization`` is what the request was sent with, to be masked in errors."""
+
+    url: str
+    status_code: int
+    headers: Mapping[str, str]
+    content: bytes
+    authorization: str = ""
+    x_headers: dict[str, str | None] = {}
+
+    def json(self) -> Any:
+        """Decode the body."""
+        try:
+            return decode_json(self.content.decode("utf-8"))
+        except (ValueError, RecursionError):
+            pass
+        raise self.error("the answer is not JSON: " if self.content.strip() else "the answer is empty")
+
+    def error(self, message: str = "", status_code: int | None = None) -> GigaChatException:
+        """Make an error of this answer; a message that ends in a colon goes on with an excerpt of the body."""
+        from .diagnose import error_from_response
+
+        return error_from_response(self, message, status_code)
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
+def decode_json(text: str) -> Any:
+    """Decode JSON, and refuse NaN and Infinity; faster than json.loads where no white space surrounds the value."""
+    try:
+        value, end = _decoder.raw_decode(text)
+    except ValueError:
+        end = -1
+    return value if end == len(text) else _decoder.decode(text)
+
+
+class BodyReader:
+    """The body of an answer, whole or an error; its end frees the connection and the place of the limiter.
+
+    Iterating gives bytes as they arrive. ``before_read`` is called before each wait for the network, ``tap`` with the
+    bytes, and with b"" at the end.
+    """
+
+    def __init__(
+        self,
+        answer: requests.Response,
+        response: Response,
+        explain: Callable[[BaseException], GigaChatException],
+        until: float | None = None,
+    ) -> None:
+        self.answer, self.response, self.until = answer, response, until
+        self.place: Place | None = None
+        self.closed = self.reading = False
+        self.before_read: Callable[[], object] | None = None
+        self.tap: Callable[[bytes], object] | None = None
+        self.thread = threading.get_ident()  # which the place belongs to
+        self._explain = explain
+
+    def read(self, limit: int | None = None) -> bytes:
+        """Read all of it, or the first bytes up to a limit."""
+        pieces, size = [], 0
+        for piece in self:
+            pieces.append(piece)
+            size += len(piece)
+            if limit is not None and size >= limit:
+                self.close()
+                break
+        return b"".join(pieces)[:limit]
+
+    def __iter__(self) -> Iterator[bytes]:
+        if self.response.content:  # read already
+            yield self.response.content
+            return
+        read, received = available_reader(self.answer), 0
+        try:
+            while True:
+                if self.before_read is not None:
+                    self.before_read()
+                if self.until is not None and time.monotonic() >= self.until:
+                    raise socket.timeout("deadline")
+                self.reading = True
+                data = b"" if self.closed else read()
+                self.reading = False
+                if self.tap is not None:
+                    self.tap(data)
+                if not data:
+                    break
+                received += len(data)
+                yield data
+            if not self.closed:  # else another thread has, which looks like the end of the bytes
+                check_length(self.answer, received)
+                return self._end(give_back=True)
+            raise _closed()
+        except GeneratorExit:
+            raise
+        except (ValueError, AttributeError, *NETWORK_ERRORS) as exc:
+            closed = self.closed  # by another thread: what it did to the reading is no fault
+            if not closed and not isinstance(exc, NETWORK_ERRORS):
+                self._end(give_back=False)
+                raise
+            error = _closed() if closed else self._explain(exc)
+        except BaseException:
+            self._end(give_back=False)
+            raise
+        self._end(give_back=False)
+        raise error
+
+    def drain(self) -> None:
+        """After the end of a stream: keep the connection if the body ends within 50 ms, else close it."""
+        sock = getattr(getattr(self.answer.raw, "connection", None), "sock", None)
+        if sock is not None and not self.closed:
+            timeout, read = sock.gettimeout(), available_reader(self.answer)
+            try:
+                sock.settimeout(DRAIN_SECONDS)
+                ended = not (read() and read())
+                sock.settimeout(timeout)
+                return self._end(give_back=ended)
+            except (ValueError, *NETWORK_ERRORS):
+                pass  # whatever it was, the stream was whole before it
+        return self._end(give_back=False)
+
+    def close(self) -> None:
+        """Close the connection; a thread that is reading gets its error at once, and closes it then."""
+        if self.reading:
+            self.interrupt()
+            self.release()
+        else:
+            self._end(give_back=False)
+
+    def interrupt(self) -> None:
+        """End what another thread reads, or will read; it takes no lock, as a finalizer must not.
+
+        A shutdown through a copy of the socket's descriptor wakes the reader; closing would wait for it.
+        """
+        self.closed = True
+        if not self.reading:
+            return
+        try:
+            with socket.fromfd(self.answer.raw.fileno(), socket.AF_INET, socket.SOCK_STREAM) as copy:
+                copy.shutdown(socket.SHUT_RDWR)
+        except (AttributeError, ValueError, OSError):  # closed already, or a mock
+            pass
+
+    def release(self) -> None:
+        """Free the place of the limiter."""
+        place, self.place = self.place, None
+        if place is not None:
+            place.release()
+
+    def _end(self, give_back: bool) -> None:
+        self.closed, self.reading = True, False
+        below, release_conn = http_response(self.answer), getattr(self.answer.raw, "release_conn", None)
+        try:
+            if give_back and release_conn is not None:
+                if below is not None:
+                    below.close()  # else the connection's next request would find it busy
+                release_conn()
+            self.answer.close()
+        finally:
+            place, self.place = self.place, None
+            if place is not None:
+                place.release()
+
+    def __del__(self) -> None:
+        if not self.closed and self.answer.raw is not None:
+            self.answer.raw.close()  # and no more: giving the connection back would take locks
+
+
+def _closed() -> StreamError:
+    return StreamError("the stream was closed before its end")
+
+
+def http_response(answer: requests.Response) -> http.client.HTTPResponse | None:
+    """Return http.client's response below urllib3's, None where there is none, as in recorded and mocked answers.
+
+    Private in urllib3, and worth it: before 2.2 there is no other way to read what has arrived, and since then its own
+    ``read1`` costs more than all the rest of an event (seen in 1.26.5 to 2.8.0).
+    """
+    found = getattr(answer.raw, "_fp", None)
+    return found if isinstance(found, http.client.HTTPResponse) else None
+
+
+def available_reader(answer: requests.Response) -> Callable[[], bytes]:
+    """Return a function that reads what has arrived of a body, and b"" at its end."""
+    below = http_response(answer)
+    if answer.headers.get("Content-Encoding", "identity").lower() == "identity":
+        for source in filter(None, (below, answer.raw)):
+            if hasattr(source, "read1"):
+                return functools.partial(source.read1, CHUNK)
+    if answer.raw is None:
+        bytes(answer.content)  # a mock's, where iter_content finds the content from now on
+    pieces = answer.iter_content(CHUNK)
+    return lambda: next(pieces, b"")
+
+
+def check_length(answer: requests.Response, received: int | None = None) -> None:
+    """Raise for a body shorter than its Content-Length, as urllib3 1.26 and ``read1`` do not.
+
+    A proxy may announce the length twice, as ``5, 5``. ``received`` counts the bytes of a body read by ``read1``; one
+    that is empty and without a length comes of headers that were cut.
+    """
+    headers, least = answer.headers, 0
+    length = headers.get("Content-Length", "").partition(",")[0].strip()
+    if "chunked" in headers.get("Transfer-Encoding", "").lower():
+        return
+    if received is None:
+        received = answer.raw.tell() if hasattr(answer.raw, "tell") else None
+    elif headers.get("Content-Encoding", "identity").lower() != "identity":
+        return  # it counts what was decompressed
+    else:
+        least = int(answer.status_code == 200 and not length)
+    if received is not None and received < (int(length) if re.fullmatch("[0-9]+", length) else least):
+        raise http.client.IncompleteRead(b"")

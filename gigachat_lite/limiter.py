@@ -1,0 +1,154 @@
+"""The limit of requests at a time, and the cancellation of calls that run in another thread."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import queue
+import threading
+import time
+from collections import deque
+from contextvars import ContextVar
+from typing import Callable, Deque
+
+from .exceptions import RequestTimeout, TransportError
+
+
+class _Thread(threading.local):
+    def __init__(self) -> None:
+        self.identity = object()  # unlike a thread's number, never given to another thread
+
+
+_thread = _Thread()
+
+
+class Place:
+    """One of the requests that may be under way at a time; released once, at the latest when it is forgotten."""
+
+    def __init__(self, limiter: ConcurrencyLimiter) -> None:
+        self._limiter = [limiter]
+
+    def release(self) -> None:
+        """Let another request begin."""
+        try:
+            limiter = self._limiter.pop()  # atomic: two threads may close a stream at the same time
+        except IndexError:
+            return
+        limiter.streams.pop(id(self), None)
+        limiter.free.put(None)
+        if limiter.callbacks:
+            limiter.notify()
+
+    def belongs_to_stream(self, owner: object = None) -> None:
+        """Note who reads the stream that holds this place: a task, or the current thread."""
+        for limiter in list(self._limiter):
+            limiter.streams[id(self)] = owner or _thread.identity
+
+    __del__ = release
+
+
+class ConcurrencyLimiter:
+    """At most ``size`` requests at a time; others wait up to ``timeout`` seconds.
+
+    The free places are items of a SimpleQueue and not a semaphore, because ``Place.__del__`` releases them, which may
+    run inside a semaphore's own lock.
+    """
+
+    def __init__(self, size: int, timeout: float | None = None) -> None:
+        self.size = size
+        self.timeout = timeout
+        self.free: queue.SimpleQueue[None] = queue.SimpleQueue()
+        for _ in range(size):
+            self.free.put(None)
+        self.streams: dict[int, object] = {}  # the threads or tasks that read the open streams, by id of the place
+        self.callbacks: Deque[Callable[[], object]] = deque()  # of tasks that wait
+        self._collected = 0.0
+
+    def acquire(self, until: float | None = None) -> Place:
+        """Take a place; RequestTimeout if none comes free in time."""
+        if not self.take():
+            self._wait(self.end_of_wait(until))
+        return Place(self)
+
+    def take(self, seconds: float = 0.0) -> bool:
+        """Take one of the free places, waiting so long; tell whether there was one."""
+        try:
+            self.free.get(timeout=seconds)
+        except queue.Empty:
+            return False
+        return True
+
+    def _wait(self, end: float | None) -> None:
+        """Wait for a place, a second at a time, for an open stream may become garbage meanwhile."""
+        while True:
+            self.check_owner(_thread.identity, "thread")
+            self._collect_streams()
+            left = 1.0 if end is None else end - time.monotonic()
+            if self.take(max(0.0, min(left, 1.0))):
+                return
+            if left <= 0:
+                raise self.timed_out("threads")
+
+    def end_of_wait(self, until: float | None) -> float | None:
+        """Return when to give up, on the monotonic clock."""
+        ends = [until, None if self.timeout is None else time.monotonic() + self.timeout]
+        return min((end for end in ends if end is not None), default=None)
+
+    def notify(self) -> None:
+        """Tell a waiting task that a place may be free."""
+        with contextlib.suppress(IndexError):
+            self.callbacks.popleft()()
+
+    def check_owner(self, owner: object, who: str) -> None:
+        """Raise if a thread or a task would wait for streams that it has open itself."""
+        owners = list(self.streams.values())
+        if len(owners) == self.size and all(other is owner for other in owners):
+            close = "stream.close()" if who == "thread" else "await stream.aclose()"
+            raise TransportError(
+                f"open streams of this {who} hold every place (max_connections={self.size}): read each to its end, or "
+                f"end it with {close}; in a notebook a stream of an earlier cell may still be open"
+            )
+
+    def timed_out(self, who: str) -> RequestTimeout:
+        """Make the error for a call that has waited too long; ``who`` holds the places."""
+        settings = f"max_connections={self.size}, pool_timeout={self.timeout}"
+        return RequestTimeout(f"no free place in time: calls and open streams of other {who} hold them ({settings})")
+
+    def _collect_streams(self) -> None:
+        """Free the streams that only a reference cycle holds, as web frameworks leave them; once a second at most."""
+        if self.streams and time.monotonic() - self._collected >= 1.0:
+            self._collected = time.monotonic()
+            gc.collect()
+
+
+class Cancelled(BaseException):
+    """Ends the thread of a cancelled call; nobody else sees it."""
+
+
+class CancelToken:
+    """Lets an event loop cancel a call in a thread: its place comes free at once, and nothing more is sent."""
+
+    def __init__(self, place: Place | None = None) -> None:
+        self.cancelled = False
+        self.place = place  # taken already, for the first request of the call
+        self._unused = [place] if place is not None else []
+
+    def acquire(self, limiter: ConcurrencyLimiter, until: float | None) -> Place:
+        """Return the place that was taken for the call, or another one for a further request."""
+        self.place = self._unused.pop() if self._unused else limiter.acquire(until)
+        self.check()
+        return self.place
+
+    def cancel(self) -> None:
+        """Cancel the call."""
+        self.cancelled = True
+        if self.place is not None:
+            self.place.release()
+
+    def check(self) -> None:
+        """Raise Cancelled in the call's own thread."""
+        if self.cancelled:
+            raise Cancelled
+
+
+cancel_token: ContextVar[CancelToken | None] = ContextVar("cancel_token", default=None)  # of the current call

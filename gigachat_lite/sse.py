@@ -1,0 +1,281 @@
+"""Server-sent events: from the bytes of an answer to lines, events, and the chunks of a streamed chat."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Mapping, TypeVar
+
+from .accumulators import ChatAccumulator
+from .body import BodyReader, decode_json
+from .exceptions import GigaChatException, StreamError, TLSError, TransportError, excerpt
+from .models import Answer, ChatCompletion, ChatCompletionChunk, Obj, Usage, with_headers
+from .models.base import set_x_headers
+
+__all__ = ["Stream", "iter_lines", "iter_sse"]
+
+EVENT_LIMIT = 8 << 20  # bytes of one event
+ERROR_EVENTS = ("error", "response.error")
+
+
+def iter_lines(chunks: Iterable[bytes], limit: int = EVENT_LIMIT) -> Iterator[bytes]:
+    """Split bytes into lines at LF, CR and CRLF, wherever the chunks break; each line the moment its end arrives.
+
+    Works on an open binary file too. A line longer than ``limit`` bytes raises StreamError. What follows the last line
+    end is given as a line of its own, when the bytes end.
+
+    >>> list(iter_lines([b"a\\r", b"\\nb\\n\\nc"]))
+    [b'a', b'b', b'', b'c']
+    """
+    pieces: list[bytes] = []
+    size, after_cr = 0, False
+    for chunk in chunks:
+        if after_cr and chunk:
+            chunk = chunk[1:] if chunk[0] == 10 else chunk
+            after_cr = False
+        if chunk[-1:] == b"\n" and not pieces and len(chunk) <= limit:  # whole lines, as nearly always
+            yield from chunk.splitlines()  # of bytes: at LF, CR and CRLF alone
+            continue
+        if not chunk:
+            continue
+        pieces.append(chunk)
+        size += len(chunk)
+        if b"\n" in chunk or b"\r" in chunk:
+            data = b"".join(pieces)
+            lines = data.splitlines()
+            pieces = [] if data[-1] in b"\r\n" else [lines.pop()]
+            after_cr = data[-1] == 13
+            for line in lines:
+                if size > limit and len(line) > limit:
+                    break
+                yield line
+            else:
+                size = len(pieces[0]) if pieces else 0
+        if size > limit:
+            raise StreamError(f"a line of the stream is longer than {limit} bytes")
+    if pieces:
+        yield b"".join(pieces)
+
+
+def iter_sse(lines: Iterable[bytes], limit: int = EVENT_LIMIT) -> Iterator[tuple[str, str]]:
+    """Gather lines into server-sent events, as pairs of name and data (WHATWG HTML, 9.2.6).
+
+    An event without data is none, and one that is unfinished when the lines end is dropped. ``[DONE]``, the service's
+    own mark, is given at its line end, without waiting for the empty line, and ends the events.
+
+    >>> list(iter_sse([b"event: ping", b"data: 1", b"data:2", b"", b": remark", b"data: [DONE]", b"data: 3", b""]))
+    [('ping', '1\\n2'), ('message', '[DONE]')]
+    """
+    name, size, first = "message", 0, True
+    data: list[bytes] = []
+    for line in lines:
+        if not line:
+            if data:
+                yield name, (data[0] if len(data) == 1 else b"\n".join(data)).decode("utf-8")
+                data = []
+            name, size, first = "message", 0, False
+            continue
+        if first:
+            line, first = line[3:] if line.startswith(b"\xef\xbb\xbf") else line, False
+        if line[:6] == b"data: ":
+            field, value = b"data", line[6:]
+        else:
+            field, _, value = line.partition(b":")
+            value = value[1:] if value[:1] == b" " else value
+        if field == b"data":
+            if not data and b"[DONE]" in value[:8] and value.strip() == b"[DONE]":
+                yield name, "[DONE]"
+                return
+            data.append(value)
+            size += len(value) + 1
+            if size > limit + 1:
+                raise StreamError(f"an event of the stream is longer than {limit} bytes")
+        elif field == b"event":
+            name = value.decode("utf-8") or "message"
+
+
+S = TypeVar("S", bound="EventStream")
+
+
+class EventStream:
+    """The events of a streamed answer, each the moment it arrives: an iterator and a context manager.
+
+    ``.text``, ``.finish_reason`` and ``.usage`` grow with it; ``.completion`` is the whole answer, once its end was
+    seen. An early end is an error with ``.partial``, the text until then; nothing is repeated or left out. It holds a
+    place of ``max_connections`` until it is read to its end, closed or forgotten. ``close()`` from another thread ends
+    its reader at once, with StreamError.
+    """
+
+    _end = "[DONE]"  # what the stream ends with
+    _accumulator: Any = ChatAccumulator
+    _chunk: type[Answer]  # the classes of an event, of the whole answer, and of the tokens used
+    _whole: type[Answer]
+    _usage: type[Obj]
+
+    def __init__(self, body: BodyReader) -> None:
+        self.x_headers = body.response.x_headers
+        self.completion: Any = None
+        self._body = body
+        self._events = iter_sse(iter_lines(body))
+        self._answer = self._accumulator()
+        self._error: GigaChatException | None = None
+        self._closed = False
+
+    def __iter__(self) -> Iterator[Any]:
+        # A generator that the stream itself does not hold: so a forgotten stream is freed at once.
+        body = self._body
+        if body.reading:
+            raise self._with_partial(StreamError("another thread is reading this stream"))
+        if self._error is not None:
+            raise self._error
+        if self.completion is not None:
+            return body.drain()
+        if body.place is not None and body.thread != threading.get_ident():
+            body.thread = threading.get_ident()
+            body.place.belongs_to_stream()
+        try:
+            for name, data in self._events:
+                if self._closed:
+                    break
+                done = data == "[DONE]"
+                chunk = None if done else self._decode(name, data)
+                if self._end in (name, data):
+                    self.completion = with_headers(self._whole(self._answer.whole()), self.x_headers)
+                if chunk is not None:
+                    yield chunk
+                if done or self.completion is not None:
+                    break
+            if self.completion is None:
+                raise StreamError(f"the stream {'was closed' if self._closed else 'ended'} before its {self._end}")
+        except GeneratorExit:
+            raise
+        except (GigaChatException, UnicodeDecodeError) as exc:
+            error = self._finish(exc)
+        except BaseException:
+            self.close()
+            raise
+        else:
+            return body.drain()
+        raise error.with_traceback(None)
+
+    def __next__(self) -> Any:
+        for chunk in self:
+            return chunk
+        raise StopIteration
+
+    def __enter__(self: S) -> S:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    @property
+    def text(self) -> str:
+        """The text of the first choice, as far as it has come."""
+        text: str = self._answer.text()
+        return text
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the first choice ended, None before it has."""
+        reason: str | None = self._answer.finish_reason()
+        return reason
+
+    @property
+    def usage(self) -> Any:
+        """The tokens used, which come with the last event; those of a thread's run come with each, and are added up."""
+        usage = self._answer.get("usage")
+        return self._usage(usage) if isinstance(usage, dict) else None
+
+    def tap(self, write: Callable[[bytes], object]) -> None:
+        """Hand the bytes to ``write`` too, as they arrive and before they are decoded; b"" at the end."""
+        self._body.tap = write
+
+    def before_read(self, call: Callable[[], object]) -> None:
+        """Call a function before each wait for the network."""
+        self._body.before_read = call
+
+    def interrupt(self) -> None:
+        """End what another thread reads; unlike ``close()`` it takes no lock, and leaves closing to that thread."""
+        self._body.interrupt()
+
+    def close(self) -> None:
+        """End the stream and free its place; a reader in another thread gets its error at once."""
+        self._closed = True
+        if self.completion is not None and not self._body.closed:
+            self._body.drain()
+        else:
+            self._body.close()
+
+    def _decode(self, name: str, data: str) -> Any:
+        """Make a chunk of an event; None for one without choices, as a heartbeat or the usage alone."""
+        known = name in ("message", "error")
+        try:
+            value = decode_json(data)
+        except (ValueError, RecursionError):
+            value = None
+        if not isinstance(value, dict):
+            return self._pass_over(name, data, known)
+        choices = value.get("choices")
+        if name == "error" or (known and not choices and is_error(value)):
+            raise self._error_of_event(value)
+        if known or choices:
+            self._answer.add(value)
+        if not choices or not isinstance(choices, list):
+            return None
+        chunk = self._chunk(value)
+        set_x_headers(chunk, self.x_headers)
+        return chunk
+
+    def _pass_over(self, name: str, data: str, known: bool) -> None:
+        """Pass over an event that is no JSON object, if its name is unknown or it has no data."""
+        if name in ERROR_EVENTS:
+            raise self._error_of_event({"message": data})
+        if known and data.strip():
+            raise StreamError("an event of the stream is no JSON object")
+
+    def _error_of_event(self, value: Mapping[str, Any]) -> GigaChatException:
+        from .diagnose import mask
+        from .models import to_json
+
+        response, status = self._body.response, value.get("status")
+        if isinstance(status, int) and 400 <= status < 600:
+            return response._replace(content=to_json(value)).error(status_code=status)
+        message = mask(str(value.get("message") or "").encode("utf-8", "replace"), response.authorization)
+        return StreamError("the service ended the stream: " + (excerpt(message) or "without a reason"))
+
+    def _finish(self, exc: Exception) -> GigaChatException:
+        """End the stream with an error that carries the text until then."""
+        error = exc if isinstance(exc, GigaChatException) else StreamError("an event of the stream is not UTF-8")
+        if type(error) is TransportError or isinstance(error, TLSError):
+            error = StreamError(*exc.args)
+            error.__cause__, error.failure = exc.__cause__, getattr(exc, "failure", None)
+        self._error = self._with_partial(error)
+        self._body.close()
+        return self._error
+
+    def _with_partial(self, error: GigaChatException) -> GigaChatException:
+        error.partial = self.text
+        return error
+
+
+def is_error(value: Mapping[str, Any]) -> bool:
+    """Tell whether an event without an answer is an error; a run's ``status`` is a word, an error's a number.
+
+    >>> is_error({"status": 429, "message": "Too many requests"}), is_error({"status": "in_progress"})
+    (True, False)
+    """
+    return isinstance(value.get("status"), int) or isinstance(value.get("message"), str)
+
+
+class Stream(EventStream):
+    """The events of a streamed chat."""
+
+    __doc__ = EventStream.__doc__
+    _chunk, _whole, _usage = ChatCompletionChunk, ChatCompletion, Usage
+    if TYPE_CHECKING:
+        completion: ChatCompletion | None
+
+        def __iter__(self) -> Iterator[ChatCompletionChunk]: ...
+        def __next__(self) -> ChatCompletionChunk: ...
+        @property
+        def usage(self) -> Usage | None: ...

@@ -1,0 +1,246 @@
+"""TLS: the SSL context of each host, the Russian root certificate, and the adapter that makes requests use them."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import ssl
+import threading
+import time
+import warnings
+from typing import Any, Mapping
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, select_proxy
+from urllib3.exceptions import InsecureRequestWarning
+
+from .exceptions import ConfigurationError
+from .validators import host_of, is_gigachat
+
+OLD_URLLIB3 = not hasattr(urllib3, "BaseHTTPResponse")  # before 2.0
+PARTIAL_CHAIN = 0x80000  # X509_V_FLAG_PARTIAL_CHAIN, unnamed before Python 3.10: an intermediate CA may be the root
+STALE_SECONDS = 0.5  # a kept connection that is lost later than this may have carried the request to the service
+GIVEN_CONTEXT = "those of the given ssl_context"
+
+
+class ClientContext(ssl.SSLContext):
+    """An SSL context that remembers, for each thread, how far its last new connection came.
+
+    ``progress.value`` is None after a request on a kept connection, "handshake" while nothing of the request can have
+    been sent, and then "connected".
+    """
+
+    progress: threading.local
+
+    def wrap_socket(self, *args: Any, **kwargs: Any) -> ssl.SSLSocket:
+        """Make the TLS connection; an end without TLS's own is a cut, not the end of a body."""
+        self.progress.value = "handshake"
+        wrapped = super().wrap_socket(*args, **{**kwargs, "suppress_ragged_eofs": False})
+        self.progress.value = "connected"
+        return wrapped
+
+
+class IPContext:
+    """Give OpenSSL the server's IP address to check, which urllib3 1.26 leaves out."""
+
+    def __init__(self, context: ssl.SSLContext, host: str) -> None:
+        self._context, self._host = context, host
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    def wrap_socket(self, sock: socket.socket, server_hostname: str | None = None, **kwargs: Any) -> ssl.SSLSocket:
+        """Make the TLS connection."""
+        return self._context.wrap_socket(sock, server_hostname=server_hostname or self._host, **kwargs)
+
+
+class HostTLS:
+    """The SSL context of one host, and the names of the root certificates in it.
+
+    A ready ``ssl_context`` wins over ``verify_ssl_certs=False``, that over ``ca_bundle_file``, that over the default:
+    for hosts of the service the Russian root alone, which loads in a millisecond, and the roots of the system and of
+    certifi once a server needs them; for any other host the latter, and never the Russian root.
+    """
+
+    def __init__(self, config: Mapping[str, Any], host: str, with_client_cert: bool = True) -> None:
+        self.host = host
+        self.roots: list[str] = []
+        self.has_system_roots = True  # or is not meant to have them
+        self._trust_env = config["trust_env"]
+        if config["ssl_context"] is not None:
+            self.context: ssl.SSLContext = config["ssl_context"]
+            self.roots.append(GIVEN_CONTEXT)
+            return
+        self.context = new_context(config["verify_ssl_certs"])
+        if not config["verify_ssl_certs"]:
+            self.roots.append("none, for verification is off")
+        elif config["ca_bundle_file"]:
+            load_roots(self.context, config["ca_bundle_file"], "ca_bundle_file (GIGACHAT_CA_BUNDLE_FILE)")
+            self.roots.append("ca_bundle_file " + config["ca_bundle_file"])
+        elif is_gigachat(host):
+            from .russian_root_ca import PEM
+
+            self.context.load_verify_locations(cadata=PEM)
+            self.roots.append("the Russian Trusted Root CA of this package")
+            self.has_system_roots = False
+        else:
+            self.load_system_roots()
+        if with_client_cert and config["cert_file"]:
+            load_client_cert(self.context, config)
+
+    def load_system_roots(self) -> None:
+        """Add the roots of the system and of certifi, or of REQUESTS_CA_BUNDLE."""
+        path, name = DEFAULT_CA_BUNDLE_PATH, "certifi"
+        for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if self._trust_env else ():
+            if os.environ.get(variable):
+                path = os.environ[variable]
+                name = f"{variable} {path}"
+                break
+        load_roots(self.context, path, name)
+        self.context.load_default_certs()
+        self.roots += ["the system's store", name]
+        self.has_system_roots = True
+
+
+class TLSAdapter(HTTPAdapter):
+    """A requests adapter for one host, whose own SSL context alone decides, directly and through a proxy.
+
+    requests itself would load certifi or ``REQUESTS_CA_BUNDLE`` into any context with each new connection.
+    """
+
+    def __init__(self, tls: HostTLS | None, pool_size: int) -> None:
+        self.tls = tls
+        self._pools: dict[str | None, Any] = {}  # by proxy
+        self._sent = threading.local()  # what is known of each thread's last request
+        self._progress = getattr(tls and tls.context, "progress", None)
+        if tls is not None:
+            self._ignore_warning(tls.host)
+        super().__init__(pool_connections=2, pool_maxsize=pool_size)
+
+    def _ignore_warning(self, host: str) -> None:
+        """Keep urllib3 from warning of unverified requests to a host, for the client has warned once."""
+        if self.tls is not None and self.tls.context.verify_mode == ssl.CERT_NONE:
+            made_to = f"Unverified HTTPS request is being made to host '{re.escape(host)}'"
+            warnings.filterwarnings("ignore", made_to, InsecureRequestWarning)
+
+    def _tls_options(self) -> dict[str, Any]:
+        if self.tls is None:
+            return {}
+        context: Any = self.tls.context
+        check_hostname = context.check_hostname
+        if OLD_URLLIB3 and (":" in self.tls.host or re.fullmatch(r"[\d.]+", self.tls.host)):
+            context = IPContext(context, self.tls.host)
+        # Without assert_hostname=False urllib3 checks names itself where the given context says not to.
+        return {"ssl_context": context, "assert_hostname": None if check_hostname else False}
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **kwargs: Any) -> None:
+        """Make the pool manager with the host's context."""
+        super().init_poolmanager(connections, maxsize, block, **kwargs, **self._tls_options())
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        """Make a proxy's pool manager with the host's context."""
+        self._ignore_warning(host_of(proxy))  # which urllib3 may name instead
+        # urllib3 leaves Nagle's algorithm on behind a proxy, which holds each request back for 40 ms.
+        options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
+        return super().proxy_manager_for(proxy, **kwargs, **self._tls_options(), socket_options=options)
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        """Do nothing: the context has all roots and certificates."""
+
+    def get_connection_with_tls_context(self, request: Any, verify: Any, proxies: Any = None, cert: Any = None) -> Any:
+        """Return the pool of this adapter's own managers (requests asks here from 2.32 on)."""
+        proxy = select_proxy(request.url, proxies)
+        pool = self._pools.get(proxy)
+        if pool is None:
+            manager = self.proxy_manager_for(proxy) if proxy else self.poolmanager
+            pool = self._pools[proxy] = manager.connection_from_url(request.url)
+        self._sent.pool, self._sent.connections, self._sent.began = pool, pool.num_connections, time.monotonic()
+        if self._progress is not None:
+            self._progress.value = None
+        return pool
+
+    def get_connection(self, url: Any, proxies: Any = None) -> Any:
+        """Return the pool of this adapter's own managers (requests asked here before 2.32)."""
+        return self.get_connection_with_tls_context(requests.Request(url=url), None, proxies)
+
+    def in_handshake(self) -> bool:
+        """Tell whether this thread's last request ended in a handshake, so that nothing of it was sent."""
+        return getattr(self._progress, "value", None) == "handshake"
+
+    def lost_kept_connection(self) -> bool:
+        """Tell whether this thread's last request met a kept connection, and ended at once; in doubt it did not."""
+        pool = getattr(self._sent, "pool", None)
+        if pool is None or pool.num_connections == 0 or getattr(self._progress, "value", None) is not None:
+            return False
+        quick = time.monotonic() - self._sent.began < STALE_SECONDS
+        return quick and bool(pool.num_connections == self._sent.connections)
+
+    def close(self) -> None:
+        """Close the connections that are not in use."""
+        while self._pools:
+            self._pools.popitem()[1].close()
+        super().close()
+
+
+def new_context(verify: bool = True) -> ssl.SSLContext:
+    """Make a client's context: TLS 1.2 at least, no roots yet.
+
+    ``ssl.create_default_context`` is not used because from Python 3.13 on it refuses many corporate roots.
+    """
+    context = ClientContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.progress = threading.local()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if verify:
+        context.verify_flags |= PARTIAL_CHAIN
+    else:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def load_roots(context: ssl.SSLContext, path: str, name: str) -> None:
+    """Load root certificates from a file in PEM or DER, told apart by content, or from a folder in OpenSSL's form."""
+    try:
+        if os.path.isdir(path):
+            if not any(re.fullmatch(r"[0-9a-f]{8}\.\d+", entry) for entry in os.listdir(path)):
+                raise ConfigurationError(f"{name}: {path} has no hashed names: run openssl rehash, or give one file")
+            context.load_verify_locations(capath=path)
+            return
+        with open(path, "rb") as file:
+            content = file.read()
+        if b"-----BEGIN" in content:
+            context.load_verify_locations(cafile=path)
+        else:
+            context.load_verify_locations(cadata=ssl.DER_cert_to_PEM_cert(content))
+    except ssl.SSLError as exc:
+        raise ConfigurationError(f"{name}: {path} holds no certificate in PEM or DER") from exc
+    except (OSError, ValueError) as exc:
+        raise ConfigurationError(f"{name}: {path} cannot be read: {getattr(exc, 'strerror', None) or exc}") from exc
+
+
+def load_client_cert(context: ssl.SSLContext, config: Mapping[str, Any]) -> None:
+    """Load the client certificate; an empty password keeps OpenSSL from asking for one on the terminal."""
+    cert, key, password = config["cert_file"], config["key_file"], config["key_file_password"]
+    try:
+        context.load_cert_chain(cert, key, password=password or (lambda: ""))
+    except ssl.SSLError as exc:
+        where = "cert_file {}{}".format(cert, " with key_file " + key if key else "")
+        if exc.reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"):
+            what = "the key does not belong to the certificate"
+        elif _is_encrypted(key or cert):
+            what = "key_file_password is wrong" if password else "the key is encrypted: give key_file_password"
+        else:
+            what = "a certificate and its key are needed, both in PEM"
+        raise ConfigurationError(f"{where}: {what}") from exc
+    except ValueError as exc:
+        raise ConfigurationError(f"key_file_password: {exc}") from exc
+    except OSError as exc:
+        raise ConfigurationError(f"cert_file, key_file: cannot be read: {exc.strerror or exc}") from exc
+
+
+def _is_encrypted(path: str) -> bool:
+    with open(path, "rb") as file:
+        return b"ENCRYPTED" in file.read()
