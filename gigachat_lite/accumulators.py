@@ -10,44 +10,60 @@ class ChatAccumulator:
 
     def __init__(self) -> None:
         self._top: dict[str, Any] = {}
+        self._usage: Any = None
         self._choices: dict[int, dict[str, Any]] = {}
-        self._texts: dict[int, dict[str, list[str]]] = {}
+        self._texts: dict[int, list[str]] = {}
+        self._reasoning: dict[int, list[str]] = {}
 
     def add(self, chunk: Mapping[str, Any]) -> None:
         """Add one event; what is not of the documented form is left out."""
-        usage = self._top.get("usage")
         self._top.update(chunk)
-        if usage is not None and self._top.get("usage") is None:
-            self._top["usage"] = usage
+        if "usage" in chunk:
+            self._add_usage(chunk["usage"])
         choices = chunk.get("choices")
         for choice in choices if isinstance(choices, list) else ():
             if not isinstance(choice, dict):
                 continue
-            index = choice.get("index")
-            index = index if isinstance(index, int) else 0
-            if index not in self._choices:
-                self._choices[index] = {"message": {}, "index": index}
-                self._texts[index] = {"content": [], "reasoning_content": []}
-            whole, texts = self._choices[index], self._texts[index]
-            if choice.get("finish_reason"):
-                whole["finish_reason"] = choice["finish_reason"]
-            delta = choice.get("delta")
-            if not isinstance(delta, dict) or delta.get("role") == "function_in_progress":
+            index, delta = choice.get("index"), choice.get("delta")
+            texts = self._texts.get(index)  # type: ignore[arg-type]
+            if texts is None or len(choice) > 2 or not isinstance(delta, dict) or len(delta) > 1:
+                self._add_choice(choice, delta, index if isinstance(index, int) else 0)
                 continue
-            for key, value in delta.items():
-                if key not in texts:
-                    if value is not None:
-                        whole["message"][key] = value
-                elif isinstance(value, str):
-                    texts[key].append(value)
+            text = delta.get("content")
+            if isinstance(text, str):
+                texts.append(text)
+            elif delta:
+                self._add_choice(choice, delta, index if isinstance(index, int) else 0)
+
+    def _add_choice(self, choice: Mapping[str, Any], delta: Any, index: int) -> None:
+        """Add a choice that has more than a piece of text."""
+        texts = self._texts.setdefault(index, [])
+        whole = self._choices.setdefault(index, {"message": {}, "index": index})
+        if choice.get("finish_reason"):
+            whole["finish_reason"] = choice["finish_reason"]
+        if not isinstance(delta, dict) or delta.get("role") == "function_in_progress":
+            return
+        message = whole["message"]
+        for key, value in delta.items():
+            if key == "content":
+                if isinstance(value, str):
+                    texts.append(value)
+            elif key == "reasoning_content":
+                if isinstance(value, str):
+                    self._reasoning.setdefault(index, []).append(value)
+            elif value is not None:
+                message[key] = value
+
+    def _add_usage(self, usage: Any) -> None:
+        self._usage = self._usage if usage is None else usage
 
     def text(self) -> str:
         """Return what has come of the first choice's text."""
-        return "".join(self._texts[0]["content"]) if 0 in self._texts else ""
+        return "".join(self._texts.get(0, ()))
 
-    def get(self, key: str) -> Any:
-        """Return what the events said beside the choices."""
-        return self._top.get(key)
+    def usage(self) -> Any:
+        """Return the tokens used, None before they are told."""
+        return self._usage
 
     def finish_reason(self) -> str | None:
         """Return why the first choice ended, None before it has."""
@@ -58,24 +74,23 @@ class ChatAccumulator:
         """Return the whole answer."""
         choices = []
         for index, choice in sorted(self._choices.items()):
-            texts = self._texts[index]
-            message = {"content": "".join(texts["content"]), **choice["message"]}
-            if texts["reasoning_content"]:
-                message["reasoning_content"] = "".join(texts["reasoning_content"])
+            message = {"content": "".join(self._texts[index]), **choice["message"]}
+            if index in self._reasoning:
+                message["reasoning_content"] = "".join(self._reasoning[index])
             choices.append({**choice, "message": message})
-        return {**self._top, "choices": choices}
+        usage = {} if self._usage is None else {"usage": self._usage}
+        return {**self._top, **usage, "choices": choices}
 
 
 class ThreadAccumulator(ChatAccumulator):
     """The events of a thread's run: each tells the tokens of its own share, and the whole has one message."""
 
-    def add(self, chunk: Mapping[str, Any]) -> None:
-        """Add one event, and its usage to that of those before."""
-        before, usage = self._top.get("usage"), chunk.get("usage")
-        super().add(chunk)
+    def _add_usage(self, usage: Any) -> None:
+        before, more = self._usage, usage if isinstance(usage, dict) else {}
         if isinstance(before, dict):
-            more = usage if isinstance(usage, dict) else {}
-            self._top["usage"] = {**before, **{key: _plus(before.get(key), value) for key, value in more.items()}}
+            self._usage = {**before, **{key: _plus(before.get(key), value) for key, value in more.items()}}
+        else:
+            super()._add_usage(usage)
 
     def whole(self) -> dict[str, Any]:
         """Return the whole answer."""
@@ -151,9 +166,9 @@ class MessageAccumulator:
         texts = [part if isinstance(part, list) else [part.get("text")] for part in parts]
         return "".join(text for some in texts for text in some if isinstance(text, str))
 
-    def get(self, key: str) -> Any:
-        """Return what the events said beside the messages."""
-        return self._top.get(key)
+    def usage(self) -> Any:
+        """Return the tokens used, None before they are told."""
+        return self._top.get("usage")
 
     def finish_reason(self) -> str | None:
         """Return why the answer ended, None before it has."""

@@ -74,7 +74,7 @@ def _start_thread(token: CancelToken, work: Callable[..., Any], *args: Any) -> N
     """Run work in a daemon thread, in the caller's context; threading.Thread would hold the loop until it runs."""
     context = contextvars.copy_context()
     context.run(cancel_token.set, token)
-    _thread.start_new_thread(context.run, (work, *args))
+    _thread.start_new_thread(functools.partial(context.run, work), args)
 
 
 def _call(method: Callable[..., Any], args: Any, kwargs: Mapping[str, Any], until: float | None) -> Any:

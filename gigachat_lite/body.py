@@ -18,6 +18,7 @@ from .exceptions import GigaChatException, StreamError
 from .limiter import Place
 
 NETWORK_ERRORS = (OSError, HTTPError, http.client.HTTPException)  # what requests and those below it raise
+MAX_ERROR_BODY = 64 << 10  # bytes that are read and kept of an error's body
 CHUNK = 65536
 DRAIN_SECONDS = 0.05  # to wait for the end of a body after the end of its stream
 
@@ -44,7 +45,7 @@ class Response(NamedTuple):
         """Make an error of this answer; a message that ends in a colon goes on with an excerpt of the body."""
         from .diagnose import error_from_response
 
-        return error_from_response(self, message, status_code)
+        return error_from_response(self._replace(content=self.content[:MAX_ERROR_BODY]), message, status_code)
 
 
 def _refuse_constant(name: str) -> Any:

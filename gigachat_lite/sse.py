@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Mapping, TypeVar
 
 from .accumulators import ChatAccumulator
@@ -14,6 +15,7 @@ from .models.base import set_x_headers
 __all__ = ["Stream", "iter_lines", "iter_sse"]
 
 EVENT_LIMIT = 8 << 20  # bytes of one event
+LONG_EVENT = 65536  # bytes that are joined with each new chunk
 ERROR_EVENTS = ("error", "response.error")
 
 
@@ -65,24 +67,23 @@ def iter_sse(lines: Iterable[bytes], limit: int = EVENT_LIMIT) -> Iterator[tuple
     >>> list(iter_sse([b"event: ping", b"data: 1", b"data:2", b"", b": remark", b"data: [DONE]", b"data: 3", b""]))
     [('ping', '1\\n2'), ('message', '[DONE]')]
     """
-    name, size, first = "message", 0, True
-    data: list[bytes] = []
-    for line in lines:
-        if not line:
+    name, size, data = "message", 0, []  # type: str, int, list[bytes]
+    lines = iter(lines)
+    first = next(lines, b"")
+    for line in chain((first[3:] if first.startswith(b"\xef\xbb\xbf") else first,), lines):
+        if line[:6] == b"data: ":
+            field, value = b"data", line[6:]
+        elif line:
+            field, _, value = line.partition(b":")
+            value = value[1:] if value[:1] == b" " else value
+        else:
             if data:
                 yield name, (data[0] if len(data) == 1 else b"\n".join(data)).decode("utf-8")
                 data = []
-            name, size, first = "message", 0, False
+            name, size = "message", 0
             continue
-        if first:
-            line, first = line[3:] if line.startswith(b"\xef\xbb\xbf") else line, False
-        if line[:6] == b"data: ":
-            field, value = b"data", line[6:]
-        else:
-            field, _, value = line.partition(b":")
-            value = value[1:] if value[:1] == b" " else value
         if field == b"data":
-            if not data and b"[DONE]" in value[:8] and value.strip() == b"[DONE]":
+            if not data and len(value) < 9 and value.strip() == b"[DONE]":
                 yield name, "[DONE]"
                 return
             data.append(value)
@@ -91,6 +92,35 @@ def iter_sse(lines: Iterable[bytes], limit: int = EVENT_LIMIT) -> Iterator[tuple
                 raise StreamError(f"an event of the stream is longer than {limit} bytes")
         elif field == b"event":
             name = value.decode("utf-8") or "message"
+
+
+def iter_events(chunks: Iterable[bytes]) -> Iterator[tuple[str, str]]:
+    """Do the same as ``iter_sse(iter_lines(chunks))``, several times faster where chunks hold whole ``data:`` events.
+
+    >>> list(iter_events([b"data: 1\\n\\nevent: ping\\ndata: 2\\n\\nda", b"ta: [DONE]\\n"]))
+    [('message', '1'), ('ping', '2'), ('message', '[DONE]')]
+    """
+    rest, chunks = b"", iter(chunks)
+    for chunk in chunks:
+        data = rest + chunk if rest else chunk
+        if data.find(b"\r") >= 0 or data[:1] == b"\xef" or len(rest) > LONG_EVENT:  # find: "in" is five times dearer
+            break
+        end = data.rfind(b"\n\n") + 2
+        for block in data[: end - 2].split(b"\n\n") if end > 1 else ():
+            if block.startswith(b"data: {") and block.find(b"\n") < 0:
+                yield "message", block[6:].decode("utf-8")
+                continue
+            for event in iter_sse([*block.split(b"\n"), b""]):
+                yield event
+                if event[1] == "[DONE]":
+                    return
+        rest = data[end:] if end > 1 else data
+        if rest and rest[-1:] == b"\n" and b"[DONE]" in rest:  # given without waiting for its empty line
+            data = rest
+            break
+    else:
+        data = rest
+    yield from iter_sse(iter_lines(chain((data,), chunks)))
 
 
 S = TypeVar("S", bound="EventStream")
@@ -115,7 +145,7 @@ class EventStream:
         self.x_headers = body.response.x_headers
         self.completion: Any = None
         self._body = body
-        self._events = iter_sse(iter_lines(body))
+        self._events = iter_events(body)
         self._answer = self._accumulator()
         self._error: GigaChatException | None = None
         self._closed = False
@@ -183,7 +213,7 @@ class EventStream:
     @property
     def usage(self) -> Any:
         """The tokens used, which come with the last event; those of a thread's run come with each, and are added up."""
-        usage = self._answer.get("usage")
+        usage = self._answer.usage()
         return self._usage(usage) if isinstance(usage, dict) else None
 
     def tap(self, write: Callable[[bytes], object]) -> None:
@@ -208,17 +238,17 @@ class EventStream:
 
     def _decode(self, name: str, data: str) -> Any:
         """Make a chunk of an event; None for one without choices, as a heartbeat or the usage alone."""
-        known = name in ("message", "error")
         try:
             value = decode_json(data)
         except (ValueError, RecursionError):
             value = None
+        known = name in ("message", "error")
         if not isinstance(value, dict):
             return self._pass_over(name, data, known)
         choices = value.get("choices")
-        if name == "error" or (known and not choices and is_error(value)):
+        if name == "error" or (not choices and known and is_error(value)):
             raise self._error_of_event(value)
-        if known or choices:
+        if choices or known:
             self._answer.add(value)
         if not choices or not isinstance(choices, list):
             return None

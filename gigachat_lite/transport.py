@@ -23,7 +23,7 @@ import requests
 from requests.utils import get_environ_proxies, select_proxy
 
 from . import auth
-from .body import NETWORK_ERRORS, BodyReader, Response, check_length
+from .body import MAX_ERROR_BODY, NETWORK_ERRORS, BodyReader, Response, check_length
 from .config import convert, did_you_mean
 from .context import check_headers, context_headers
 from .exceptions import ConfigurationError, GigaChatException, printable
@@ -40,7 +40,6 @@ __version__ = "0.1.0"
 
 logger = logging.getLogger("gigachat_lite")
 
-MAX_ERROR_BODY = 64 << 10  # bytes that are read and kept of an error's body
 MAX_HIDDEN_ERROR = 4096  # bytes of a body that may be an error though its status is 200
 LARGE_BODY = 256 << 10  # urllib3 gives all of a bytes body no more than the connect timeout
 SPARE_CONNECTIONS = 32  # kept beyond max_connections, for requests that the limiter does not count

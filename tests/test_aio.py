@@ -15,6 +15,7 @@ import sys
 import textwrap
 import threading
 import time
+import warnings
 
 import pytest
 
@@ -366,43 +367,111 @@ def test_as_many_threads_as_calls_and_they_end_with_their_calls(server, client):
 # Waiting for a place
 
 
-def test_who_waits_for_a_place_waits_no_longer_than_allowed(server, client):
+@pytest.mark.parametrize("kind", ["call", "embeddings", "stream"])
+def test_a_task_waits_for_a_place_no_longer_than_pool_timeout(server, client, kind):
     running = server(held(EVENTS[:1]))
+    giga = client(running, pool_timeout=0.05)
 
     async def main():
-        giga = client(running, pool_timeout=0.05)
         async with giga.astream("x") as stream:
             await stream.__anext__()
-            other = asyncio.ensure_future(giga.achat("x"))  # a task of its own
-            with pytest.raises(RequestTimeout, match="other tasks hold them .*max_connections=1, pool_timeout=0.05"):
-                await other
-            with pytest.raises(TransportError, match=r"open streams of this task hold every place .*await stream\.aclose\(\)"):
-                await giga.achat("x")
-            ticks = 0
-            waiting = asyncio.ensure_future(giga.aembeddings("x"))
+            work = {"call": giga.achat, "embeddings": giga.aembeddings, "stream": lambda text: read(giga.astream(text))}
+            waiting, ticks = asyncio.ensure_future(work[kind]("x")), 0
             while not waiting.done():
                 await asyncio.sleep(0.001)
                 ticks += 1
-            assert ticks > 3 and isinstance(waiting.exception(), RequestTimeout)  # the loop was not held
+            assert ticks > 3  # the loop was not held
+            with pytest.raises(RequestTimeout, match="other tasks hold them .*max_connections=1, pool_timeout=0.05"):
+                await waiting
         over(giga, running)
         assert len(running.requests) == 1
 
     asyncio.run(main())
 
 
-def test_who_waits_for_a_place_waits_no_longer_than_the_deadline(server, client):
+@pytest.mark.parametrize("kind", ["call", "stream"])
+@pytest.mark.parametrize("pool_timeout", [None, 1000])
+def test_a_task_waits_for_a_place_no_longer_than_the_deadline(server, client, kind, pool_timeout):
     running = server(held(EVENTS[:1]))
+    giga = client(running, pool_timeout=pool_timeout)
 
     async def main():
-        giga = client(running, pool_timeout=1000)
         async with giga.astream("x") as stream:
             await stream.__anext__()
+            work = read(giga.astream("x", deadline=0.05)) if kind == "stream" else giga.achat("x", deadline=0.05)
             with pytest.raises(RequestTimeout, match="no free place"):
-                await asyncio.gather(giga.achat("x", deadline=0.001))  # a task of its own
+                await asyncio.ensure_future(work)
         over(giga, running)
         assert len(running.requests) == 1
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("kind", ["call", "stream"])
+def test_a_call_that_waits_for_another_tasks_stream_does_not_hold_it_up(server, client, kind):
+    gate = threading.Event()
+    running = server([sse([EVENTS[0], gate, *EVENTS[1:]]), CHAT if kind == "call" else sse(EVENTS)])
+    giga = client(running)
+
+    async def main():
+        async with giga.astream("x") as stream:
+            text = text_of(await stream.__anext__())
+            work = giga.achat("x") if kind == "call" else read(giga.astream("x"))
+            waiting = asyncio.ensure_future(work)
+            await soon(lambda: giga._transport.limiter.callbacks)
+            assert len(running.requests) == 1
+            gate.set()
+            assert text + await read(stream) == STREAM_TEXT
+            answer = await waiting
+        assert answer == STREAM_TEXT if kind == "stream" else answer.text == CHAT_TEXT
+        over(giga)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("kind", ["call", "stream"])
+def test_a_call_that_would_wait_for_its_own_tasks_stream_is_told_at_once(server, client, kind):
+    running = server([held(EVENTS[:1]), CHAT])
+    giga = client(running, pool_timeout=2)
+
+    async def main():
+        stream = giga.astream("x")
+        await stream.__anext__()
+        began = time.monotonic()
+        with pytest.raises(TransportError, match=r"streams of this task hold every place .*await stream\.aclose\(\)"):
+            await (giga.achat("x") if kind == "call" else read(giga.astream("x")))
+        assert time.monotonic() - began < 0.5 and len(running.requests) == 1
+        await stream.aclose()
+        assert (await giga.achat("x")).text == CHAT_TEXT
+
+    asyncio.run(main())
+    over(giga)
+
+
+@pytest.mark.parametrize("kind", ["synchronous", "asynchronous"])
+def test_a_stream_that_only_a_reference_cycle_holds_keeps_no_task_waiting(server, client, kind):
+    running = server([held(EVENTS[:1]), CHAT])
+    giga = client(running, pool_timeout=2)
+
+    async def leave():
+        ring = {"stream": giga.stream("x") if kind == "synchronous" else giga.astream("x")}
+        ring["self"] = ring
+        if kind == "synchronous":
+            next(ring["stream"])
+        else:
+            await ring["stream"].__anext__()
+
+    async def main():
+        await asyncio.ensure_future(leave())
+        assert (await giga.achat("x")).text == CHAT_TEXT
+
+    gc.disable()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # the collector may come to the socket first
+            asyncio.run(main())
+    finally:
+        gc.enable()
 
 
 def test_a_deadline_counts_from_the_call_and_not_from_its_turn(server, client):
@@ -560,19 +629,19 @@ STAGES = {
 
 @crossed("stage, kind", STAGES, ["call", "stream", "timeout"], often=lambda stage, kind: (
     kind == "call" or stage == "before the headers" or (stage, kind) == ("in the body", "stream")))
-def test_a_call_that_is_cancelled_ends_at_once_at_every_stage(api, client, stage, kind):
+def test_a_call_that_is_cancelled_frees_its_place_at_once_and_sends_nothing_more(api, client, stage, kind):
     script, options, come = STAGES[stage]
     running = api(script, **options)
     settings = {"base_url": "https" + running.base_url[4:], "timeout": (0.6, 5)} if stage == "connecting" else {}
     if stage == "fetching a token":
         settings = {"access_token": None, "client_id": "a", "client_secret": "b", "auth_url": running.auth_url}
-    giga = client(running, **settings)
+    giga, paused, go_on = client(running, **settings), [], threading.Event()
+    giga._transport.sleep = lambda seconds: paused.append(seconds) or go_on.wait(5)
 
     async def main():
         work = read(giga.astream("x")) if kind == "stream" else giga.achat("x")
-        task = asyncio.ensure_future(asyncio.wait_for(work, 0.05) if kind == "timeout" else work)
-        await soon(lambda: come(running))
-        await asyncio.sleep(0.01)
+        task = asyncio.ensure_future(asyncio.wait_for(work, 0.1) if kind == "timeout" else work)
+        await soon(lambda: paused if stage == "in a pause" else come(running))
         began = time.monotonic()
         if kind == "timeout":
             with pytest.raises(asyncio.TimeoutError):
@@ -580,49 +649,100 @@ def test_a_call_that_is_cancelled_ends_at_once_at_every_stage(api, client, stage
         else:
             await cancelled(task)
         assert time.monotonic() - began < 0.4 and free(giga)
+        if stage == "fetching a token":
+            go_on.set()
+            running.hang_up()  # other calls would wait for this fetch too
         if stage != "connecting":
             assert (await giga.achat("x")).text == CHAT_TEXT
 
     asyncio.run(main())
     giga.close()
+    sent = running.connections, len(running.requests)
+    go_on.set()
+    running.hang_up()  # else the thread would wait for its timeout
     over(giga, running)
+    assert (running.connections, len(running.requests)) == sent
+
+
+def test_a_cancelled_call_that_is_free_to_repeat_is_not_repeated(server, client):
+    running = server([CHAT, never()])
+    giga = client(running)
+
+    async def main():
+        await giga.achat("x")  # keeps a connection
+        task = asyncio.ensure_future(giga.aget_models())
+        await soon(lambda: len(running.requests) == 2)
+        await cancelled(task)
+        assert free(giga)
+        running.hang_up()
+
+    asyncio.run(main())
+    over(giga, running)
+    assert (running.connections, len(running.requests)) == (1, 2)
 
 
 @pytest.mark.parametrize("kind", ["call", "stream", "uncounted"])
-def test_a_call_that_is_cancelled_in_line_is_never_sent(server, client, kind):
+def test_a_call_that_is_cancelled_while_it_waits_for_its_place_is_never_sent(server, client, kind):
     running = server(never())
     giga = client(running)
-    lane = giga._crew.lanes[kind != "uncounted"]
+    limiter = giga._transport.async_limiter if kind == "uncounted" else giga._transport.limiter
 
     async def main():
         ask = giga.aget_models if kind == "uncounted" else lambda: giga.achat("x")
-        before = [asyncio.ensure_future(ask()) for _ in range(lane.size)]
-        await soon(lambda: len(running.requests) == lane.size)
+        before = [asyncio.ensure_future(ask()) for _ in range(limiter.size)]
+        await soon(lambda: len(running.requests) == limiter.size)
         task = asyncio.ensure_future(read(giga.astream("x")) if kind == "stream" else ask())
-        await soon(lambda: len(lane._line) == 1)
+        await soon(lambda: len(limiter.callbacks) == 1)
         await cancelled(task)
-        assert not lane._line and len(running.requests) == lane.size
+        assert not limiter.callbacks and len(running.requests) == limiter.size
         for one in before:
             await cancelled(one)
         assert free(giga)
 
     asyncio.run(main())
+    running.hang_up()
     over(giga, running)
+    assert len(running.requests) == limiter.size
 
 
-@pytest.mark.parametrize("road", ROADS)
-def test_a_cancelled_call_ends_its_request_on_every_road(open_road, road):
-    running, giga = open_road(road, [never(), CHAT], max_connections=1)
+def test_a_task_that_is_cancelled_when_its_turn_has_come_gives_it_to_the_next(server, client):
+    gate = threading.Event()
+    running = server([CHAT.after(gate), CHAT])
+    giga = client(running)
 
     async def main():
-        task = asyncio.ensure_future(giga.achat("x"))
-        await soon(lambda: running.requests)
-        await cancelled(task)
-        assert free(giga)
-        until(lambda: running.open == 0)
-        assert (await giga.achat("x")).text == CHAT_TEXT
+        first, second, third = [asyncio.ensure_future(giga.achat("x")) for _ in range(3)]
+        await soon(lambda: running.requests and len(giga._transport.limiter.callbacks) == 2)
+        first.add_done_callback(lambda _: second.cancel())
+        gate.set()
+        await first
+        assert (await asyncio.wait_for(third, 3)).text == CHAT_TEXT
+        assert second.cancelled() and len(running.requests) == 2
+        over(giga)
 
     asyncio.run(main())
+
+
+def test_aclose_ends_a_stream_that_waits_for_its_place(server, client):
+    running = server(held(EVENTS[:1]))
+    giga = client(running, pool_timeout=5)
+
+    async def main():
+        async with giga.astream("x") as stream:
+            await stream.__anext__()
+            other = giga.astream("x")
+            waiting = asyncio.ensure_future(other.__anext__())
+            await soon(lambda: giga._transport.limiter.callbacks)
+            await other.aclose()
+            with pytest.raises(StreamError, match="closed before its end"):
+                await asyncio.wait_for(waiting, 1)
+        over(giga, running)
+        assert len(running.requests) == 1
+
+    asyncio.run(main())
+
+
+# Closed loops
 
 
 @pytest.mark.parametrize("work", ["call", "held stream", "task", "in line"])
@@ -635,9 +755,10 @@ def test_a_closed_loop_ends_its_calls(server, client, work):
         await kept[0].__anext__()
         if work == "in line":
             kept.append(asyncio.ensure_future(giga.achat("x")))
+            await soon(lambda: giga._transport.limiter.callbacks)
         elif work == "task":
             kept.append(asyncio.ensure_future(kept[0].__anext__()))
-        await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)
 
     async def ask():
         kept.append(asyncio.ensure_future(giga.achat("x")))
@@ -650,17 +771,27 @@ def test_a_closed_loop_ends_its_calls(server, client, work):
         if isinstance(task, asyncio.Task):
             task._log_destroy_pending = False
     loop.close()
-    over(giga, running)
-    assert asyncio.run(still_works(giga, running))
+    if work == "call":
+        running.hang_up()  # a call that nobody cancelled ends with its answer
+    limiter = giga._transport.limiter
+    until(lambda: limiter.free.qsize() == limiter.size, 1)
+    until(lambda: threads() == running.open == 0)
+    asyncio.run(still_works(giga, running))
 
 
 async def still_works(giga, running):
-    running._script = lambda request, connection: CHAT
-    return (await giga.achat("x")).text == CHAT_TEXT
+    """Check that a call waits for an open stream, and is answered after it."""
+    running._script = lambda request, connection: sse(EVENTS) if b'"stream"' in request.body else CHAT
+    async with giga.astream("x") as stream:
+        task = asyncio.ensure_future(giga.achat("x"))
+        await asyncio.sleep(0.01)
+        assert await read(stream) == STREAM_TEXT
+        assert (await asyncio.wait_for(task, 3)).text == CHAT_TEXT
 
 
-def test_a_stream_that_is_kept_ends_with_asyncio_run(server, client):
-    running = server(held(EVENTS[:1]))
+@pytest.mark.parametrize("events", [1, 2000])
+def test_a_stream_that_is_kept_ends_with_asyncio_run(server, client, events):
+    running = server(held(EVENTS[:1] * events))
     giga = client(running)
 
     async def main():
@@ -670,7 +801,52 @@ def test_a_stream_that_is_kept_ends_with_asyncio_run(server, client):
 
     stream = asyncio.run(main())
     over(giga, running)
-    assert stream.text == STREAM_TEXTS[0]
+    assert stream.text.startswith(STREAM_TEXTS[0])
+
+
+@pytest.mark.parametrize("work", ["waiting for its place", "waiting for its answer", "reading"])
+def test_the_end_of_asyncio_run_ends_what_is_pending(server, client, work):
+    running = server(never() if work == "waiting for its answer" else held(EVENTS[:1]))
+    giga, tasks = client(running), []
+
+    async def main():
+        if work != "waiting for its answer":
+            stream = giga.astream("x")
+            await stream.__anext__()
+            tasks.append(asyncio.ensure_future(stream.__anext__()))
+        if work != "reading":
+            tasks.append(asyncio.ensure_future(giga.achat("x")))
+        await soon(lambda: giga._transport.limiter.callbacks if work == "waiting for its place" else running.requests)
+        await asyncio.sleep(0.01)
+
+    began = time.monotonic()
+    asyncio.run(main())
+    assert time.monotonic() - began < 2 and all(task.cancelled() for task in tasks)
+    assert free(giga) and len(running.requests) == 1
+    running.hang_up()
+    over(giga, running)
+
+
+def test_a_task_of_a_closed_loop_that_waited_keeps_nobody_else_waiting(server, client):
+    running = server([held(EVENTS[:1]), CHAT])
+    giga, kept = client(running), []
+    stream = giga.stream("x")
+
+    async def begin():
+        kept.append(asyncio.ensure_future(giga.achat("x")))
+        await soon(lambda: giga._transport.limiter.callbacks)
+
+    async def main():
+        task = asyncio.ensure_future(giga.achat("x"))
+        await asyncio.sleep(0.02)
+        stream.close()
+        return (await asyncio.wait_for(task, 2)).text
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(begin())
+    kept[0]._log_destroy_pending = False
+    loop.close()
+    assert asyncio.run(main()) == CHAT_TEXT
 
 
 # Streams

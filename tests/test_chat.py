@@ -539,46 +539,12 @@ def test_compressed_errors_are_read_and_broken_ones_are_still_errors(api, client
 
 
 @pytest.mark.parametrize("name", ["chat", "stream", "get_model", "tokens_count"])
-def test_no_such_model_lists_what_the_service_offers(name, api, client):
-    def handler(request, connection):
-        return reply(body=json.dumps(MODELS)) if request.path.endswith("/models") else reply(404, NO_SUCH_MODEL, IDS)
-
-    running = api(handler)
-    with pytest.raises(NotFoundError, match="No such model.*GigaChat, GigaChat-2") as caught:
+def test_no_such_model_names_the_call_that_lists_them(name, api, client):
+    running = api(reply(404, NO_SUCH_MODEL, IDS))
+    with pytest.raises(NotFoundError, match=r"No such model.*get_models\(\)") as caught:
         CALLS[name][0](client(running))
-    assert caught.value.request_id == "r-1" and "GigaChat-2" in caught.value.hint and "\n" not in str(caught.value)
-    assert [call.path for call in running.calls][1:] == ["/api/v1/models"]
-
-
-@pytest.mark.parametrize("second", [
-    reply(500), reply(body="{}"), reply(body='{"data":[1,null,{}]}'), reply(404, NO_SUCH_MODEL)],
-    ids=["500", "no data", "odd data", "404"])
-def test_the_error_stands_where_the_models_cannot_be_listed(second, api, client):
-    def handler(request, connection):
-        return second if request.path.endswith("/models") else reply(404, NO_SUCH_MODEL)
-
-    running = api(handler)
-    with pytest.raises(NotFoundError, match="No such model"):
-        client(running).chat("x")
-    assert len(running.calls) == 2
-
-
-def test_another_404_asks_for_no_models(api, client):
-    running = api(reply(404, '{"status":404,"message":"Batch task not found"}\n'))
-    with pytest.raises(NotFoundError, match="Batch task not found"):
-        client(running).chat("x")
+    assert caught.value.request_id == "r-1" and "\n" not in str(caught.value)
     assert len(running.calls) == 1
-
-
-def test_the_models_are_asked_for_with_the_callers_own_authorization(api, client):
-    def handler(request, connection):
-        return reply(body=json.dumps(MODELS)) if request.path.endswith("/models") else reply(404, NO_SUCH_MODEL)
-
-    running = api(handler)
-    giga = new_client(base_url=running.base_url)
-    with pytest.raises(NotFoundError, match="GigaChat-2"):
-        giga.chat("x", headers={"Authorization": "Bearer own"})
-    assert {call.headers["Authorization"] for call in running.calls} == {"Bearer own"}
 
 
 @pytest.mark.parametrize("answers", [
@@ -616,7 +582,7 @@ def test_cookies_are_neither_kept_nor_sent(api, client):
     giga = client(running)
     giga.chat("x")
     giga.chat("x")
-    assert running.calls[1].headers["Cookie"] is None and not list(giga._transport.session.cookies)
+    assert running.calls[1].headers["Cookie"] is None
 
 
 def test_an_error_holds_no_cookie(api, client):

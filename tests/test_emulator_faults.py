@@ -143,7 +143,7 @@ TABLE = {
     "expired-token": ("expired-token", AuthenticationError, AuthenticationError, (2, 2)),  # one more with a new token
     "oauth-429": ("oauth-429", RateLimitError, RateLimitError, (0, 0)),
     "reset": ("reset", TransportError, TransportError, (1, 2)),  # the second meets it on a connection of its own
-    "502": ("502", ServerError, ServerError, (1, 3)),
+    "502": ("502", ServerError, ServerError, (1, 1)),
     "stale": ("stale", None, None, (1, 1)),
 }
 COSTS_NOTHING = {("reset", "models"): (1, 3)}  # and is asked again on a connection of its own, too

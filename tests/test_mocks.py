@@ -1,10 +1,12 @@
 """Record, mock and patch what lies below the client, as its users do: whole answers and streams come through each."""
 from __future__ import annotations
 
+import base64
 import contextlib
 import importlib
 import io
 import json
+import os
 import subprocess
 import sys
 from unittest import mock
@@ -110,22 +112,20 @@ def test_a_cassette_holds_plain_text_and_no_key(api, tmp_path):
     with recorder():
         everything(client_of(running))
     tape = yaml.safe_load(recorder.text())  # refuses whatever is not plain
-    values = [value for each in tape["interactions"] for field in each["request"]["headers"].values() for value in field]
-    assert {type(value) for value in values} == {str}
+    headers = [each["request"]["headers"] for each in tape["interactions"]]
+    assert {type(value) for each in headers for values in each.values() for value in values} == {str}
     assert KEY not in recorder.text() and "Bearer" not in recorder.text()
 
 
 def test_header_values_are_plain_str_in_any_cassette(api, tmp_path):
-    pytest.importorskip("yaml")
-    recorder, seen = Recorder(tmp_path), []
+    recorder, yaml, seen = Recorder(tmp_path), pytest.importorskip("yaml"), []
     recorder.vcr.before_record_request = lambda request: seen.append(dict(request.headers)) or request
     recorder.vcr.filter_headers = ()  # as many have it, the token included
     with recorder():
         everything(client_of(api(full_script())))
     values = [value for headers in seen for value in headers.values()]
     assert {type(value) for value in values} <= {str, bytes} and "Bearer token-1" in values
-    assert "Bearer token-1" in pytest.importorskip("yaml").safe_load(recorder.text())["interactions"][1]["request"][
-        "headers"]["Authorization"]
+    assert "Bearer token-1" in str(yaml.safe_load(recorder.text()))
 
 
 @pytest.mark.parametrize("serializer", ["yaml", "json"])
@@ -164,7 +164,7 @@ def test_a_cassette_that_has_no_answer_is_an_error(api, tmp_path):
             giga.chat("x")
     with recorder():
         giga.chat("x")
-        with pytest.raises(Exception, match="overwrite existing cassette"):
+        with pytest.raises(Exception, match="existing cassette"):
             giga.chat("x")
     assert len(running.calls) == 1
 
@@ -196,9 +196,11 @@ def test_pytest_recording_records_and_plays_back(api, tmp_path):
     running = api([reply(body=completion("one")), reply(body=completion("two")), sse(STREAM_BODY)])
     text = RECORDED.format(base_url=running.base_url, auth_url=running.auth_url, key=KEY)
     (tmp_path / "test_recorded.py").write_text(text, encoding="utf-8")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--record-mode"]
-    for options in (["once"], ["none", "--block-network"]):
-        done = subprocess.run([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "pytest_recording.plugin"]
+    environ = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    for options in (["--record-mode=once"], ["--record-mode=none", "--block-network"]):
+        done = subprocess.run(
+            [*command, *options], env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
         assert "3 passed" in done.stdout.decode(), done.stdout.decode()
     assert len(running.calls) == 3
 
@@ -249,9 +251,9 @@ def with_pook(answers):
 
 
 @contextlib.contextmanager
-def with_httpretty(answers):
+def with_httpretty(answers, **options):
     library = pytest.importorskip("httpretty")
-    with library.enabled(allow_net_connect=False):
+    with library.enabled(**options):
         for (method, url), given in answers.items():
             left = list(given)
 
@@ -282,9 +284,17 @@ LIBRARIES = {
     "requests-mock": with_requests_mock,
     "pook": with_pook,
     "httpretty": with_httpretty,
+    "httpretty-alone": lambda answers: with_httpretty(answers, allow_net_connect=False),
     "mocket": with_mocket,
 }
-every_library = pytest.mark.parametrize("library", list(LIBRARIES))
+
+
+def every_library(test):
+    """Run a test with each library; httpretty fails in threads of its own, mocket leaves sockets to the collector."""
+    quiet = ["ignore:datetime.datetime.utcnow", "ignore::pytest.PytestUnraisableExceptionWarning",
+             "ignore::pytest.PytestUnhandledThreadExceptionWarning"]
+    test = pytest.mark.filterwarnings(*quiet)(test)
+    return pytest.mark.parametrize("library", list(LIBRARIES))(test)
 
 
 def need_plain_requests(library):
@@ -293,7 +303,7 @@ def need_plain_requests(library):
         try:
             body = requests.get(MODELS, timeout=5).content
         except Exception as error:
-            body = repr(error)
+            body = str(error).partition("\n")[0]
     if body != MODEL_LIST:
         pytest.skip(f"{library} does not mock a plain call of requests here: {body}")
 
@@ -424,7 +434,7 @@ def test_a_patch_that_hands_over_an_answer(target, make):
 @pytest.mark.parametrize("target, make", PATCHES)
 def test_a_patched_download_is_read(target, make):
     with mock.patch(target, side_effect=[make(b"\xff\xd8picture", "image/jpg")]):
-        assert offline().get_file_content("1").content == b"\xff\xd8picture"
+        assert base64.b64decode(offline().get_image("1").content) == b"\xff\xd8picture"
 
 
 def test_patches_one_after_the_other_then_a_server(api):

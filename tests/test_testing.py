@@ -46,7 +46,7 @@ def test_is_alone(gigachat_emulator, gigachat):
     assert gigachat_emulator.requests == [] and isinstance(gigachat, GigaChat)
 
 def test_uses_its_scripts_and_waits_for_nothing(gigachat_emulator, gigachat):
-    for status in (503, 502):
+    for status in (503, 500):
         gigachat_emulator.enqueue(status=status)
     began = time.monotonic()
     assert gigachat.chat("Привет!").choices[0].finish_reason == "stop"

@@ -58,9 +58,12 @@ def _field(name: str, nested: bool) -> property:
 
     def read(self: Obj) -> Any:
         value = self.get(name)
-        for item in value if type(value) is list else (value,):
-            if type(item) is dict:
-                return self._wrap(name, value)
+        if type(value) is dict:
+            return self._wrap(name, value)
+        if type(value) is list:
+            for item in value:
+                if type(item) is dict:
+                    return self._wrap(name, value)
         return value
 
     return property(read)
