@@ -29,7 +29,8 @@ import pytest
 
 import gigachat_lite
 from clients import finish, new_client, start
-from gigachat_lite import ServerError, TransportError
+from gigachat_lite import RequestTimeout, ServerError, TransportError
+from gigachat_lite.limiter import ConcurrencyLimiter
 from servers import CHAT_BODY, CHAT_TEXT, STREAM_BODY, STREAM_TEXT, drop, never, oauth_reply, reply, sse, until
 
 PATIENCE = 0.8  # seconds that a middlebox stands an unanswered request: more than a stale connection takes to show
@@ -413,6 +414,15 @@ def test_an_open_stream_of_a_notebook_is_named(api, read):
         assert "Empty" not in "".join(traceback.format_exception(type(error), error, error.__traceback__))
     stream.close()
     assert text_of(giga.chat("x")) == "x"
+
+
+def test_looking_for_a_place_never_hangs():
+    for _ in range(5000):  # before Python 3.11, SimpleQueue.get(timeout=0) now and then waits for ever
+        limiter = ConcurrencyLimiter(1)
+        held = limiter.acquire()
+        with pytest.raises(RequestTimeout):
+            limiter.acquire(until=0.0)
+        held.release()
 
 
 # ---- Gateways
