@@ -18,44 +18,27 @@ class ChatAccumulator:
     def add(self, chunk: Mapping[str, Any]) -> None:
         """Add one event; what is not of the documented form is left out."""
         self._top.update(chunk)
-        if "usage" in chunk:
-            self._add_usage(chunk["usage"])
-        choices = chunk.get("choices")
+        usage, choices = chunk.get("usage"), chunk.get("choices")
+        if usage is not None:
+            self._usage = usage
         for choice in choices if isinstance(choices, list) else ():
             if not isinstance(choice, dict):
                 continue
             index, delta = choice.get("index"), choice.get("delta")
-            texts = self._texts.get(index)  # type: ignore[arg-type]
-            if texts is None or len(choice) > 2 or not isinstance(delta, dict) or len(delta) > 1:
-                self._add_choice(choice, delta, index if isinstance(index, int) else 0)
+            index = index if isinstance(index, int) else 0
+            if index not in self._choices:
+                self._choices[index] = {"message": {}, "index": index}
+                self._texts[index], self._reasoning[index] = [], []
+            if choice.get("finish_reason"):
+                self._choices[index]["finish_reason"] = choice["finish_reason"]
+            if not isinstance(delta, dict) or delta.get("role") == "function_in_progress":
                 continue
-            text = delta.get("content")
-            if isinstance(text, str):
-                texts.append(text)
-            elif delta:
-                self._add_choice(choice, delta, index if isinstance(index, int) else 0)
-
-    def _add_choice(self, choice: Mapping[str, Any], delta: Any, index: int) -> None:
-        """Add a choice that has more than a piece of text."""
-        texts = self._texts.setdefault(index, [])
-        whole = self._choices.setdefault(index, {"message": {}, "index": index})
-        if choice.get("finish_reason"):
-            whole["finish_reason"] = choice["finish_reason"]
-        if not isinstance(delta, dict) or delta.get("role") == "function_in_progress":
-            return
-        message = whole["message"]
-        for key, value in delta.items():
-            if key == "content":
-                if isinstance(value, str):
-                    texts.append(value)
-            elif key == "reasoning_content":
-                if isinstance(value, str):
-                    self._reasoning.setdefault(index, []).append(value)
-            elif value is not None:
-                message[key] = value
-
-    def _add_usage(self, usage: Any) -> None:
-        self._usage = self._usage if usage is None else usage
+            for key, value in delta.items():
+                if key in ("content", "reasoning_content"):
+                    if isinstance(value, str):
+                        (self._texts if key == "content" else self._reasoning)[index].append(value)
+                elif value is not None:
+                    self._choices[index]["message"][key] = value
 
     def text(self) -> str:
         """Return what has come of the first choice's text."""
@@ -75,7 +58,7 @@ class ChatAccumulator:
         choices = []
         for index, choice in sorted(self._choices.items()):
             message = {"content": "".join(self._texts[index]), **choice["message"]}
-            if index in self._reasoning:
+            if self._reasoning[index]:
                 message["reasoning_content"] = "".join(self._reasoning[index])
             choices.append({**choice, "message": message})
         usage = {} if self._usage is None else {"usage": self._usage}
@@ -85,12 +68,13 @@ class ChatAccumulator:
 class ThreadAccumulator(ChatAccumulator):
     """The events of a thread's run: each tells the tokens of its own share, and the whole has one message."""
 
-    def _add_usage(self, usage: Any) -> None:
-        before, more = self._usage, usage if isinstance(usage, dict) else {}
+    def add(self, chunk: Mapping[str, Any]) -> None:
+        """Add one event, and its usage to that of those before."""
+        before, usage = self._usage, chunk.get("usage")
+        super().add(chunk)
         if isinstance(before, dict):
+            more = usage if isinstance(usage, dict) else {}
             self._usage = {**before, **{key: _plus(before.get(key), value) for key, value in more.items()}}
-        else:
-            super()._add_usage(usage)
 
     def whole(self) -> dict[str, Any]:
         """Return the whole answer."""

@@ -248,7 +248,9 @@ class AsyncStream(Generic[C, W, U]):
         """Send the request."""
         self._transport.check_process()
         until = self._transport.until(self._deadline)
-        reader = _Reader(asyncio.get_running_loop(), await acquire(self._transport.limiter, until))
+        place = await acquire(self._transport.limiter, until)
+        place.belongs_to_stream(asyncio.current_task())
+        reader = _Reader(asyncio.get_running_loop(), place)
         if not self._closed:
             self._reader = reader
             _start_thread(reader.token, reader.run, functools.partial(self._open, until), self._tap)

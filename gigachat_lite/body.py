@@ -85,6 +85,7 @@ class BodyReader:
         self.tap: Callable[[bytes], object] | None = None
         self.thread = threading.get_ident()  # which the place belongs to
         self._explain = explain
+        self._read, self._below = available_reader(answer)
 
     def read(self, limit: int | None = None) -> bytes:
         """Read all of it, or the first bytes up to a limit."""
@@ -101,7 +102,7 @@ class BodyReader:
         if self.response.content:  # read already
             yield self.response.content
             return
-        read, received = available_reader(self.answer), 0
+        read, received = self._read, 0
         try:
             while True:
                 if self.before_read is not None:
@@ -139,10 +140,10 @@ class BodyReader:
         """After the end of a stream: keep the connection if the body ends within 50 ms, else close it."""
         sock = getattr(getattr(self.answer.raw, "connection", None), "sock", None)
         if sock is not None and not self.closed:
-            timeout, read = sock.gettimeout(), available_reader(self.answer)
+            timeout = sock.gettimeout()
             try:
                 sock.settimeout(DRAIN_SECONDS)
-                ended = not (read() and read())
+                ended = not (self._read() and self._read())
                 sock.settimeout(timeout)
                 return self._end(give_back=ended)
             except (ValueError, *NETWORK_ERRORS):
@@ -179,11 +180,11 @@ class BodyReader:
 
     def _end(self, give_back: bool) -> None:
         self.closed, self.reading = True, False
-        below, release_conn = http_response(self.answer), getattr(self.answer.raw, "release_conn", None)
+        release_conn = getattr(self.answer.raw, "release_conn", None)
         try:
             if give_back and release_conn is not None:
-                if below is not None:
-                    below.close()  # else the connection's next request would find it busy
+                if self._below is not None:
+                    self._below.close()  # else the connection's next request would find it busy
                 release_conn()
             self.answer.close()
         finally:
@@ -200,27 +201,23 @@ def _closed() -> StreamError:
     return StreamError("the stream was closed before its end")
 
 
-def http_response(answer: requests.Response) -> http.client.HTTPResponse | None:
-    """Return http.client's response below urllib3's, None where there is none, as in recorded and mocked answers.
+def available_reader(answer: requests.Response) -> tuple[Callable[[], bytes], http.client.HTTPResponse | None]:
+    """Return a function that reads what has arrived of a body, and b"" at its end, and what it reads from.
 
-    Private in urllib3, and worth it: before 2.2 there is no other way to read what has arrived, and since then its own
-    ``read1`` costs more than all the rest of an event (seen in 1.26.5 to 2.8.0).
+    http.client's response below urllib3's is private there, and worth it: before 2.2 there is no other way to read what
+    has arrived, and since then urllib3's own ``read1`` costs more than all the rest of an event (seen in 1.26.5 to
+    2.8.0). In recorded and mocked answers there is none, and the public ways are taken.
     """
-    found = getattr(answer.raw, "_fp", None)
-    return found if isinstance(found, http.client.HTTPResponse) else None
-
-
-def available_reader(answer: requests.Response) -> Callable[[], bytes]:
-    """Return a function that reads what has arrived of a body, and b"" at its end."""
-    below = http_response(answer)
+    raw, below = answer.raw, getattr(answer.raw, "_fp", None)
     if answer.headers.get("Content-Encoding", "identity").lower() == "identity":
-        for source in filter(None, (below, answer.raw)):
-            if hasattr(source, "read1"):
-                return functools.partial(source.read1, CHUNK)
-    if answer.raw is None:
+        if isinstance(below, http.client.HTTPResponse):
+            return functools.partial(below.read1, CHUNK), below
+        if raw is not None and hasattr(raw, "read1"):
+            return functools.partial(raw.read1, CHUNK), None
+    if raw is None:
         bytes(answer.content)  # a mock's, where iter_content finds the content from now on
     pieces = answer.iter_content(CHUNK)
-    return lambda: next(pieces, b"")
+    return lambda: next(pieces, b""), None
 
 
 def check_length(answer: requests.Response, received: int | None = None) -> None:

@@ -25,8 +25,10 @@ _thread = _Thread()
 class Place:
     """One of the requests that may be under way at a time; released once, at the latest when it is forgotten."""
 
-    def __init__(self, limiter: ConcurrencyLimiter) -> None:
+    def __init__(self, limiter: ConcurrencyLimiter, for_stream: bool = False) -> None:
         self._limiter = [limiter]
+        if for_stream:
+            limiter.streams[id(self)] = _thread.identity
 
     def release(self) -> None:
         """Let another request begin."""
@@ -64,11 +66,16 @@ class ConcurrencyLimiter:
         self.callbacks: Deque[Callable[[], object]] = deque()  # of tasks that wait
         self._collected = 0.0
 
-    def acquire(self, until: float | None = None) -> Place:
+    def acquire(self, until: float | None = None, for_stream: bool = False) -> Place:
         """Take a place; RequestTimeout if none comes free in time."""
-        if not self.take():
-            self._wait(self.end_of_wait(until))
-        return Place(self)
+        try:
+            self.free.get_nowait()
+        except queue.Empty:
+            pass
+        else:
+            return Place(self, for_stream)
+        self._wait(self.end_of_wait(until))
+        return Place(self, for_stream)
 
     def take(self, seconds: float = 0.0) -> bool:
         """Take one of the free places, waiting so long; tell whether there was one."""
@@ -133,9 +140,9 @@ class CancelToken:
         self.place = place  # taken already, for the first request of the call
         self._unused = [place] if place is not None else []
 
-    def acquire(self, limiter: ConcurrencyLimiter, until: float | None) -> Place:
+    def acquire(self, limiter: ConcurrencyLimiter, until: float | None, for_stream: bool) -> Place:
         """Return the place that was taken for the call, or another one for a further request."""
-        self.place = self._unused.pop() if self._unused else limiter.acquire(until)
+        self.place = self._unused.pop() if self._unused else limiter.acquire(until, for_stream)
         self.check()
         return self.place
 

@@ -110,6 +110,9 @@ def iter_events(chunks: Iterable[bytes]) -> Iterator[tuple[str, str]]:
             if block.startswith(b"data: {") and block.find(b"\n") < 0:
                 yield "message", block[6:].decode("utf-8")
                 continue
+            if block == b"data: [DONE]":
+                yield "message", "[DONE]"
+                return
             for event in iter_sse([*block.split(b"\n"), b""]):
                 yield event
                 if event[1] == "[DONE]":

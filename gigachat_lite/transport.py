@@ -197,11 +197,10 @@ class Transport:
         place = None
         if request.limited or (request.limited is None and request.retry == "paid"):
             cancel = cancel_token.get()
-            place = self.limiter.acquire(request.until) if cancel is None else cancel.acquire(
-                self.limiter, request.until
-            )
-            if request.stream:
-                place.belongs_to_stream()
+            if cancel is None:
+                place = self.limiter.acquire(request.until, request.stream)
+            else:
+                place = cancel.acquire(self.limiter, request.until, request.stream)
         try:
             answer = self._send(request)
             if request.stream:

@@ -417,7 +417,7 @@ def test_an_open_stream_of_a_notebook_is_named(api, read):
 
 
 def test_looking_for_a_place_never_hangs():
-    for _ in range(5000):  # before Python 3.11, SimpleQueue.get(timeout=0) now and then waits for ever
+    for _ in range(20000):  # before Python 3.11, SimpleQueue.get(timeout=0) now and then waits for ever
         limiter = ConcurrencyLimiter(1)
         held = limiter.acquire()
         with pytest.raises(RequestTimeout):
