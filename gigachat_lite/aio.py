@@ -28,20 +28,18 @@ W = TypeVar("W", covariant=True)
 U = TypeVar("U", covariant=True)
 
 
-async def acquire(limiter: ConcurrencyLimiter, until: float | None) -> Place:
-    """Take a place of the limiter, waiting without a thread."""
-    loop, task, end = asyncio.get_running_loop(), asyncio.current_task(), limiter.end_of_wait(until)
-    while True:
-        if limiter.take():
-            return Place(limiter)
+async def acquire(limiter: ConcurrencyLimiter, until: float | None, task: Any) -> Place:
+    """Take a place of the limiter for a task, waiting without a thread."""
+    loop, end = asyncio.get_running_loop(), limiter.end_of_wait(until)
+    while not (limiter.take() or limiter.collect_and_take()):
         limiter.check_owner(task, "task")
-        left = None if end is None else end - time.monotonic()
-        if left is not None and left <= 0:
+        left = 1.0 if end is None else end - time.monotonic()
+        if left <= 0:
             raise limiter.timed_out("tasks")
         waiter = loop.create_future()
         wake = functools.partial(_wake, loop, waiter)
         limiter.callbacks.append(wake)
-        timer = None if left is None else loop.call_later(left, _settle, waiter)
+        timer = loop.call_later(min(left, 1.0), _settle, waiter)  # an open stream may become garbage meanwhile
         try:
             if limiter.free.empty():  # else a place came free before there was a callback
                 await waiter
@@ -52,27 +50,26 @@ async def acquire(limiter: ConcurrencyLimiter, until: float | None) -> Place:
         finally:
             with contextlib.suppress(ValueError):
                 limiter.callbacks.remove(wake)
-            if timer is not None:
-                timer.cancel()
+            timer.cancel()
+    return Place(limiter)
 
 
-def _wake(loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any], *outcome: Any) -> None:
-    """Settle a future from any thread."""
-    with contextlib.suppress(RuntimeError):  # the loop is closed
-        loop.call_soon_threadsafe(_settle, future, *outcome)
+def _wake(loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any], result: Any = None) -> bool:
+    """Settle a future from any thread; False where its loop is closed."""
+    try:
+        loop.call_soon_threadsafe(_settle, future, result)
+    except RuntimeError:
+        return False
+    return True
 
 
-def _settle(future: asyncio.Future[Any], result: Any = None, error: BaseException | None = None) -> None:
+def _settle(future: asyncio.Future[Any], result: Any = None) -> None:
     if not future.done():
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)
+        future.set_result(result)
 
 
-def _start_thread(token: CancelToken, work: Callable[..., Any], *args: Any) -> None:
-    """Run work in a daemon thread, in the caller's context; threading.Thread would hold the loop until it runs."""
-    context = contextvars.copy_context()
+def _start_thread(context: contextvars.Context, token: CancelToken, work: Callable[..., Any], *args: Any) -> None:
+    """Run work in a daemon thread, in a caller's context; threading.Thread would hold the loop until it runs."""
     context.run(cancel_token.set, token)
     _thread.start_new_thread(functools.partial(context.run, work), args)
 
@@ -89,7 +86,8 @@ async def run_in_thread(
     """Call a method in a thread, and return what it returns."""
     transport.check_process()
     loop, until = asyncio.get_running_loop(), transport.until(kwargs.get("deadline"))
-    place = await acquire(transport.limiter if limited else transport.async_limiter, until)
+    limiter = transport.limiter if limited else transport.async_limiter
+    place = await acquire(limiter, until, asyncio.current_task())
     token, future = CancelToken(place if limited else None), loop.create_future()
 
     def work() -> None:
@@ -98,11 +96,14 @@ async def run_in_thread(
             result = _call(method, args, kwargs, until)
         except BaseException as exc:
             error = exc
-        _wake(loop, future, result, error)
+        _wake(loop, future, (result, error))
 
     try:
-        _start_thread(token, work)
-        return await future
+        _start_thread(contextvars.copy_context(), token, work)
+        result, error = await future
+        if error is not None:
+            raise error
+        return result
     finally:
         token.cancel()
         place.release()
@@ -139,9 +140,12 @@ class _Reader:
         """Wake the loop, and wait where it is far behind."""
         self.wake()
         self.paused = True
-        if len(self.events) > READ_AHEAD:
-            self.go_on.get()
+        while len(self.events) > READ_AHEAD and not (self.loop.is_closed() or self.token.cancelled):
+            with contextlib.suppress(queue.Empty):
+                self.go_on.get(timeout=1.0)
         self.paused = False
+        if self.loop.is_closed():
+            self.token.cancel()
         self.token.check()
 
     def wake(self) -> None:
@@ -169,7 +173,8 @@ class AsyncStream(Generic[C, W, U]):
     The request is sent by the first step, or by ``async with``, which raises what goes wrong before the beginning.
     ``.text``, ``.finish_reason`` and ``.usage`` are of what has arrived, at most some hundred events ahead of the loop;
     ``.completion`` is the whole answer, once its end was seen. An early end is an error with ``.partial``. Leaving the
-    loop, ``aclose()``, a cancelled task and a closed event loop end the stream and free its place at once.
+    loop, ``aclose()`` and a cancelled task end the stream and free its place at once; so does a closed event loop, with
+    the next event.
     """
 
     text: str = _of_stream("text", "", "The text of the first choice, as far as it has come.")
@@ -182,7 +187,9 @@ class AsyncStream(Generic[C, W, U]):
         self._transport = transport
         self._open = functools.partial(_call, method, args, kwargs)
         self._deadline = kwargs.get("deadline")
+        self._context = contextvars.copy_context()
         self._tap: Callable[[bytes], object] | None = None
+        self._acquiring: asyncio.Future[Place] | None = None
         self._reader: _Reader | None = None
         self._waiting = self._closed = False
 
@@ -220,6 +227,8 @@ class AsyncStream(Generic[C, W, U]):
         if reader is not None:
             reader.events.clear()
             reader.stop()
+        elif self._acquiring is not None:
+            self._acquiring.cancel()
 
     def tap(self, write: Callable[[bytes], object]) -> None:
         """Hand the bytes to ``write`` too, as ``Stream.tap`` does, in the thread; before the first step."""
@@ -237,9 +246,11 @@ class AsyncStream(Generic[C, W, U]):
                 if not ready(reader):  # it may have come before there was a waiter
                     await waiter
             return reader
-        except BaseException:
+        except BaseException as exc:
             if self._reader is not None:
                 self._reader.stop()
+            elif self._closed and isinstance(exc, asyncio.CancelledError):  # by aclose(), while it waited for a place
+                raise StreamError("the stream was closed before its end") from None
             raise
         finally:
             self._waiting = False
@@ -248,12 +259,15 @@ class AsyncStream(Generic[C, W, U]):
         """Send the request."""
         self._transport.check_process()
         until = self._transport.until(self._deadline)
-        place = await acquire(self._transport.limiter, until)
-        place.belongs_to_stream(asyncio.current_task())
+        task = asyncio.current_task()
+        self._acquiring = asyncio.ensure_future(acquire(self._transport.limiter, until, task))
+        place = await self._acquiring
+        place.belongs_to_stream(task)
         reader = _Reader(asyncio.get_running_loop(), place)
         if not self._closed:
             self._reader = reader
-            _start_thread(reader.token, reader.run, functools.partial(self._open, until), self._tap)
+            opener = functools.partial(self._open, until)
+            _start_thread(self._context, reader.token, reader.run, opener, self._tap)
         return reader
 
     def _raise_ending(self, reader: _Reader) -> NoReturn:

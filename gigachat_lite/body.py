@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import http.client
 import json
+import os
 import re
 import socket
 import threading
@@ -84,7 +85,7 @@ class BodyReader:
         self.before_read: Callable[[], object] | None = None
         self.tap: Callable[[bytes], object] | None = None
         self.thread = threading.get_ident()  # which the place belongs to
-        self._explain = explain
+        self._explain, self._process = explain, os.getpid()
         self._read, self._below = available_reader(answer)
 
     def read(self, limit: int | None = None) -> bytes:
@@ -164,7 +165,7 @@ class BodyReader:
         A shutdown through a copy of the socket's descriptor wakes the reader; closing would wait for it.
         """
         self.closed = True
-        if not self.reading:
+        if not self.reading or self._process != os.getpid():  # in a forked child it is the parent's connection
             return
         try:
             with socket.fromfd(self.answer.raw.fileno(), socket.AF_INET, socket.SOCK_STREAM) as copy:

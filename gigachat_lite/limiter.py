@@ -63,7 +63,7 @@ class ConcurrencyLimiter:
         for _ in range(size):
             self.free.put(None)
         self.streams: dict[int, object] = {}  # the threads or tasks that read the open streams, by id of the place
-        self.callbacks: Deque[Callable[[], object]] = deque()  # of tasks that wait
+        self.callbacks: Deque[Callable[[], bool]] = deque()  # of tasks that wait: wake one, if its loop still runs
         self._collected = 0.0
 
     def acquire(self, until: float | None = None, for_stream: bool = False) -> Place:
@@ -80,18 +80,17 @@ class ConcurrencyLimiter:
     def take(self, seconds: float = 0.0) -> bool:
         """Take one of the free places, waiting so long; tell whether there was one."""
         try:
-            self.free.get(timeout=seconds)
+            self.free.get(seconds > 0, max(seconds, 0.05))  # Python 3.7 may wait for ever on a tiny timeout
         except queue.Empty:
             return False
         return True
 
     def _wait(self, end: float | None) -> None:
         """Wait for a place, a second at a time, for an open stream may become garbage meanwhile."""
-        while True:
+        while not self.collect_and_take():
             self.check_owner(_thread.identity, "thread")
-            self._collect_streams()
             left = 1.0 if end is None else end - time.monotonic()
-            if self.take(max(0.0, min(left, 1.0))):
+            if self.take(min(left, 1.0)):
                 return
             if left <= 0:
                 raise self.timed_out("threads")
@@ -104,7 +103,8 @@ class ConcurrencyLimiter:
     def notify(self) -> None:
         """Tell a waiting task that a place may be free."""
         with contextlib.suppress(IndexError):
-            self.callbacks.popleft()()
+            while not self.callbacks.popleft()():
+                pass
 
     def check_owner(self, owner: object, who: str) -> None:
         """Raise if a thread or a task would wait for streams that it has open itself."""
@@ -121,11 +121,12 @@ class ConcurrencyLimiter:
         settings = f"max_connections={self.size}, pool_timeout={self.timeout}"
         return RequestTimeout(f"no free place in time: calls and open streams of other {who} hold them ({settings})")
 
-    def _collect_streams(self) -> None:
+    def collect_and_take(self) -> bool:
         """Free the streams that only a reference cycle holds, as web frameworks leave them; once a second at most."""
         if self.streams and time.monotonic() - self._collected >= 1.0:
             self._collected = time.monotonic()
             gc.collect()
+        return self.take()
 
 
 class Cancelled(BaseException):

@@ -271,6 +271,8 @@ class Transport:
             late = request.until is not None and time.monotonic() + (delay or 0) >= request.until
             if delay is None or late or not can_resend(request, error):
                 raise error
+            if cancel is not None:
+                cancel.check()
             attempt += 1
             about = (request.method, urlsplit(url).path, error.failure, attempt, self.config["max_retries"] + 1, delay)
             logger.warning("%s %s: %s; attempt %d of %d follows in %.1f s", *about)

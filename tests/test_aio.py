@@ -746,7 +746,7 @@ def test_aclose_ends_a_stream_that_waits_for_its_place(server, client):
 
 
 @pytest.mark.parametrize("work", ["call", "held stream", "task", "in line"])
-def test_a_closed_loop_ends_its_calls(server, client, work):
+def test_a_closed_loop_ends_its_calls_with_their_next_byte(server, client, work):
     running = server(held(EVENTS[:1]))
     giga, kept = client(running), []
 
@@ -771,8 +771,7 @@ def test_a_closed_loop_ends_its_calls(server, client, work):
         if isinstance(task, asyncio.Task):
             task._log_destroy_pending = False
     loop.close()
-    if work == "call":
-        running.hang_up()  # a call that nobody cancelled ends with its answer
+    running.hang_up()  # what nobody cancelled ends with its answer, a stream with its next event
     limiter = giga._transport.limiter
     until(lambda: limiter.free.qsize() == limiter.size, 1)
     until(lambda: threads() == running.open == 0)
@@ -790,7 +789,7 @@ async def still_works(giga, running):
 
 
 @pytest.mark.parametrize("events", [1, 2000])
-def test_a_stream_that_is_kept_ends_with_asyncio_run(server, client, events):
+def test_a_kept_stream_ends_after_asyncio_run(server, client, events):
     running = server(held(EVENTS[:1] * events))
     giga = client(running)
 
@@ -800,6 +799,8 @@ def test_a_stream_that_is_kept_ends_with_asyncio_run(server, client, events):
         return stream
 
     stream = asyncio.run(main())
+    running.hang_up()
+    until(lambda: free(giga), 3)
     over(giga, running)
     assert stream.text.startswith(STREAM_TEXTS[0])
 

@@ -33,7 +33,7 @@ from gigachat_lite import RequestTimeout, ServerError, TransportError
 from gigachat_lite.limiter import ConcurrencyLimiter
 from servers import CHAT_BODY, CHAT_TEXT, STREAM_BODY, STREAM_TEXT, drop, never, oauth_reply, reply, sse, until
 
-PATIENCE = 0.8  # seconds that a middlebox stands an unanswered request: more than a stale connection takes to show
+PATIENCE = 0.6  # seconds that a middlebox stands an unanswered request: more than a stale connection takes to show
 PACKAGE = pathlib.Path(gigachat_lite.__file__).parent
 KEY = "MTExMTExMTEtMjIyMi00MzMzLTg0NDQtNTU1NTU1NTU1NTU1OnNlY3JldA=="
 
@@ -109,10 +109,11 @@ class Middlebox:
                 unanswered = ready[0] is client
 
 
-@pytest.mark.parametrize("how", ["fin", "rst"])
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-@pytest.mark.parametrize("ask", ["chat", "stream"])
-def test_a_middlebox_costs_no_second_answer(api, certs, tls, how, ask):
+@pytest.mark.parametrize("ask, tls, how", [
+    ("chat", False, "fin"), ("chat", False, "rst"), ("chat", True, "fin"), ("chat", True, "rst"),
+    ("stream", False, "fin"), ("stream", True, "rst"),
+])
+def test_a_middlebox_costs_no_second_answer(api, certs, ask, tls, how):
     running = api([reply(body=CHAT_BODY), never()], context=certs.context() if tls else None)
     with Middlebox(running.port, how) as box:
         giga = client_of(running, certs if tls else None, box.port)
@@ -420,6 +421,7 @@ def test_looking_for_a_place_never_hangs():
     for _ in range(20000):  # before Python 3.11, SimpleQueue.get(timeout=0) now and then waits for ever
         limiter = ConcurrencyLimiter(1)
         held = limiter.acquire()
+        assert not limiter.take()
         with pytest.raises(RequestTimeout):
             limiter.acquire(until=0.0)
         held.release()
