@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import http.client
 import json
@@ -139,17 +140,14 @@ class BodyReader:
 
     def drain(self) -> None:
         """After the end of a stream: keep the connection if the body ends within 50 ms, else close it."""
-        sock = getattr(getattr(self.answer.raw, "connection", None), "sock", None)
+        sock, ended = getattr(getattr(self.answer.raw, "connection", None), "sock", None), False
         if sock is not None and not self.closed:
-            timeout = sock.gettimeout()
-            try:
+            with contextlib.suppress(Exception):  # whatever it is, also of a mock's socket: the stream was whole before
+                timeout = sock.gettimeout()
                 sock.settimeout(DRAIN_SECONDS)
                 ended = not (self._read() and self._read())
                 sock.settimeout(timeout)
-                return self._end(give_back=ended)
-            except (ValueError, *NETWORK_ERRORS):
-                pass  # whatever it was, the stream was whole before it
-        return self._end(give_back=False)
+        self._end(give_back=ended)
 
     def close(self) -> None:
         """Close the connection; a thread that is reading gets its error at once, and closes it then."""

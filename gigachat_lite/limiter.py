@@ -80,7 +80,7 @@ class ConcurrencyLimiter:
     def take(self, seconds: float = 0.0) -> bool:
         """Take one of the free places, waiting so long; tell whether there was one."""
         try:
-            self.free.get(seconds > 0, max(seconds, 0.05))  # Python 3.7 may wait for ever on a tiny timeout
+            self.free.get(seconds > 0, max(seconds, 0.05))  # Python before 3.11 may wait for ever on none
         except queue.Empty:
             return False
         return True
@@ -108,13 +108,18 @@ class ConcurrencyLimiter:
 
     def check_owner(self, owner: object, who: str) -> None:
         """Raise if a thread or a task would wait for streams that it has open itself."""
-        owners = list(self.streams.values())
-        if len(owners) == self.size and all(other is owner for other in owners):
+        if self._all_held_by(owner):
+            gc.collect()  # perhaps they were forgotten, and only a reference cycle holds them
+        if self._all_held_by(owner):
             close = "stream.close()" if who == "thread" else "await stream.aclose()"
             raise TransportError(
                 f"open streams of this {who} hold every place (max_connections={self.size}): read each to its end, or "
                 f"end it with {close}; in a notebook a stream of an earlier cell may still be open"
             )
+
+    def _all_held_by(self, owner: object) -> bool:
+        owners = list(self.streams.values())
+        return len(owners) == self.size and all(other is owner for other in owners)
 
     def timed_out(self, who: str) -> RequestTimeout:
         """Make the error for a call that has waited too long; ``who`` holds the places."""

@@ -43,7 +43,7 @@ ALWAYS = 1 << 30
 
 
 class Ask(NamedTuple):
-    """A call: of which kind it is for the retry rules, how its answer is read, what asks, the good answer, and what comes of it."""
+    """A call: its row of the retry rules, how its answer is read, what asks, the good answer, and what comes of it."""
 
     kind: str
     form: str  # json, stream, file or token
@@ -148,7 +148,7 @@ SAME = object()
 
 
 class Row(NamedTuple):
-    """A fault: what the server does, the retry rules' word for it (a tuple: for each try in turn), and what comes of the call.
+    """A fault: what the server does, the retry rules' word (a tuple: for each try in turn), and what comes of the call.
 
     No answer at all is a port where nobody listens. What comes of it is a class of error or a value, GOOD for the
     call's own; a word that is a status has its class. "begun" is whatever comes after the first byte of the answer,

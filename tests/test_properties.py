@@ -31,13 +31,13 @@ from gigachat_lite import (
     TransportError,
 )
 from gigachat_lite.auth import new_token, parse_date
-from gigachat_lite.config import DEFAULTS, SECRETS, load_config
 from gigachat_lite.body import Response, decode_json
+from gigachat_lite.config import DEFAULTS, SECRETS, load_config
 from gigachat_lite.diagnose import parse_retry_after
-from gigachat_lite.transport import MAX_PAUSE, MAX_RETRY_AFTER, retry_delay
 from gigachat_lite.models import Answer, Chat, Messages, Obj
 from gigachat_lite.sse import iter_lines, iter_sse
 from gigachat_lite.token_file import parse
+from gigachat_lite.transport import MAX_PAUSE, MAX_RETRY_AFTER, retry_delay
 from servers import CHAT_BODY, STREAM_BODY, raw, reply, sse, until
 from streaming import new_client
 
@@ -475,7 +475,8 @@ def test_pauses_keep_their_bounds(hold):
     def pauses(choices):
         kind, fault, codes = choices.of(list(KINDS)), choices.of(FAULTS), choices.of(CODES)
         tries, most, chance = choices.number() % 12 + 1, choices.number() % 12, choices.number() / 255
-        wish = choices.of([None, None, 0.0, 5.0, MAX_RETRY_AFTER, MAX_RETRY_AFTER + 0.1, math.inf, choices.whole(100) / 7])
+        wishes = [None, None, 0.0, 5.0, MAX_RETRY_AFTER, MAX_RETRY_AFTER + 0.1, math.inf, choices.whole(100) / 7]
+        wish = choices.of(wishes)
         factor = choices.of([0.0, 0.5, 1, 1e9, math.inf])
         config = {"max_retries": most, "retry_backoff_factor": factor, "retry_on_status_codes": codes}
         again = fault in KINDS[kind]
