@@ -191,6 +191,9 @@ class BodyReader:
             if place is not None:
                 place.release()
 
+    def __reduce__(self) -> Any:
+        raise TypeError("an open stream or file cannot be pickled")
+
     def __del__(self) -> None:
         if not self.closed and self.answer.raw is not None:
             self.answer.raw.close()  # and no more: giving the connection back would take locks

@@ -1,6 +1,7 @@
-"""Send requests: the session, the retry loop, and the limit of requests at a time.
+"""Send requests: the session and the retry loop.
 
-``Transport.send()`` returns a whole answer, ``Transport.open()`` one that is read piece by piece; both raise errors.
+``Transport.fetch()`` returns the JSON of an answer as an object of a class; ``send()`` a whole answer, or one that is
+read piece by piece. All raise errors.
 """
 
 from __future__ import annotations

@@ -463,7 +463,7 @@ def test_dates_and_waits_are_read_as_written_or_not_at_all(hold):
 
 KINDS = {  # the table of what may be sent again, written anew
     "read": {"refused", "dns", "connect timeout", "stale", "lost", "read timeout", 429, 500, 502, 503, 504},
-    "paid": {"refused", "dns", "connect timeout", "stale", 429, 500, 502, 503},
+    "paid": {"refused", "dns", "connect timeout", "stale", 429, 500, 503},
     "write": {"refused", "dns", "connect timeout", 429, 503},
 }
 FAULTS = [*KINDS["read"], 400, 401, 404, 501, 505, "tls", "broken", "deadline", "proxy", "not sent"]
