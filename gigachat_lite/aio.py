@@ -31,7 +31,7 @@ U = TypeVar("U", covariant=True)
 async def acquire(limiter: ConcurrencyLimiter, until: float | None, task: Any) -> Place:
     """Take a place of the limiter for a task, waiting without a thread."""
     loop, end = asyncio.get_running_loop(), limiter.end_of_wait(until)
-    while not (limiter.take() or limiter.collect_and_take()):
+    while not (limiter.take() or limiter.collect_garbage_and_take()):
         limiter.check_owner(task, "task")
         left = 1.0 if end is None else end - time.monotonic()
         if left <= 0:
@@ -39,7 +39,7 @@ async def acquire(limiter: ConcurrencyLimiter, until: float | None, task: Any) -
         waiter = loop.create_future()
         wake = functools.partial(_wake, loop, waiter)
         limiter.callbacks.append(wake)
-        timer = loop.call_later(min(left, 1.0), _settle, waiter)  # an open stream may become garbage meanwhile
+        timer = loop.call_later(min(left, 1.0), _set_result, waiter)  # an open stream may become garbage meanwhile
         try:
             if limiter.free.empty():  # else a place came free before there was a callback
                 await waiter
@@ -57,24 +57,24 @@ async def acquire(limiter: ConcurrencyLimiter, until: float | None, task: Any) -
 def _wake(loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any], result: Any = None) -> bool:
     """Settle a future from any thread; False where its loop is closed."""
     try:
-        loop.call_soon_threadsafe(_settle, future, result)
+        loop.call_soon_threadsafe(_set_result, future, result)
     except RuntimeError:
         return False
     return True
 
 
-def _settle(future: asyncio.Future[Any], result: Any = None) -> None:
+def _set_result(future: asyncio.Future[Any], result: Any = None) -> None:
     if not future.done():
         future.set_result(result)
 
 
 def _start_thread(context: contextvars.Context, token: CancelToken, work: Callable[..., Any], *args: Any) -> None:
-    """Run work in a daemon thread, in a caller's context; threading.Thread would hold the loop until it runs."""
+    """Run work in a daemon thread, in a caller's context; Thread.start() would block the loop until it runs."""
     context.run(cancel_token.set, token)
     _thread.start_new_thread(functools.partial(context.run, work), args)
 
 
-def _call(method: Callable[..., Any], args: Any, kwargs: Mapping[str, Any], until: float | None) -> Any:
+def _call_with_deadline(method: Callable[..., Any], args: Any, kwargs: Mapping[str, Any], until: float | None) -> Any:
     """Call a method, with a deadline less what was spent waiting."""
     more = {} if until is None else {"deadline": max(until - time.monotonic(), 1e-6)}
     return method(*args, **{**kwargs, **more})
@@ -93,7 +93,7 @@ async def run_in_thread(
     def work() -> None:
         result = error = None
         try:
-            result = _call(method, args, kwargs, until)
+            result = _call_with_deadline(method, args, kwargs, until)
         except BaseException as exc:
             error = exc
         _wake(loop, future, (result, error))
@@ -109,7 +109,7 @@ async def run_in_thread(
         place.release()
 
 
-class _Reader:
+class _StreamThread:
     """The thread's side of an AsyncStream: reads the stream, and wakes the loop before each wait for the network."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, place: Place) -> None:
@@ -120,7 +120,7 @@ class _Reader:
         self.finished = self.paused = False
         self.token = CancelToken(place)
         self.waiter: asyncio.Future[None] | None = None
-        self.go_on: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self.resume: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def run(self, open_stream: Callable[[], Any], tap: Callable[[bytes], object] | None) -> None:
         """Read the stream to its end."""
@@ -142,7 +142,7 @@ class _Reader:
         self.paused = True
         while len(self.events) > READ_AHEAD and not (self.loop.is_closed() or self.token.cancelled):
             with contextlib.suppress(queue.Empty):
-                self.go_on.get(timeout=1.0)
+                self.resume.get(timeout=1.0)
         self.paused = False
         if self.loop.is_closed():
             self.token.cancel()
@@ -159,7 +159,7 @@ class _Reader:
         self.token.cancel()
         if self.stream is not None and not self.finished:
             self.stream.interrupt()
-        self.go_on.put(None)
+        self.resume.put(None)
         self.wake()
 
 
@@ -185,12 +185,12 @@ class AsyncStream(Generic[C, W, U]):
 
     def __init__(self, transport: Transport, method: Callable[..., Any], args: Any, kwargs: Any) -> None:
         self._transport = transport
-        self._open = functools.partial(_call, method, args, kwargs)
+        self._open = functools.partial(_call_with_deadline, method, args, kwargs)
         self._deadline = kwargs.get("deadline")
         self._context = contextvars.copy_context()
         self._tap: Callable[[bytes], object] | None = None
         self._acquiring: asyncio.Future[Place] | None = None
-        self._reader: _Reader | None = None
+        self._reader: _StreamThread | None = None
         self._waiting = self._closed = False
 
     def __aiter__(self) -> AsyncStream[C, W, U]:
@@ -204,7 +204,7 @@ class AsyncStream(Generic[C, W, U]):
             self._raise_ending(reader)
         event: C = reader.events.popleft()
         if reader.paused and len(reader.events) <= READ_AHEAD // 2:
-            reader.go_on.put(None)
+            reader.resume.put(None)
         return event
 
     async def __aenter__(self) -> AsyncStream[C, W, U]:
@@ -234,7 +234,7 @@ class AsyncStream(Generic[C, W, U]):
         """Hand the bytes to ``write`` too, as ``Stream.tap`` does, in the thread; before the first step."""
         self._tap = write
 
-    async def _wait(self, ready: Callable[[_Reader], Any]) -> _Reader:
+    async def _wait(self, ready: Callable[[_StreamThread], Any]) -> _StreamThread:
         """Wait until the thread has brought something about; what ends the wait early ends the stream."""
         if self._waiting:
             raise StreamError("another task is reading this stream")
@@ -249,13 +249,14 @@ class AsyncStream(Generic[C, W, U]):
         except BaseException as exc:
             if self._reader is not None:
                 self._reader.stop()
+                self._closed = True
             elif self._closed and isinstance(exc, asyncio.CancelledError):  # by aclose(), while it waited for a place
                 raise StreamError("the stream was closed before its end") from None
             raise
         finally:
             self._waiting = False
 
-    async def _start(self) -> _Reader:
+    async def _start(self) -> _StreamThread:
         """Send the request."""
         self._transport.check_process()
         until = self._transport.until(self._deadline)
@@ -263,14 +264,14 @@ class AsyncStream(Generic[C, W, U]):
         self._acquiring = asyncio.ensure_future(acquire(self._transport.limiter, until, task))
         place = await self._acquiring
         place.belongs_to_stream(task)
-        reader = _Reader(asyncio.get_running_loop(), place)
+        reader = _StreamThread(asyncio.get_running_loop(), place)
         if not self._closed:
             self._reader = reader
             opener = functools.partial(self._open, until)
             _start_thread(self._context, reader.token, reader.run, opener, self._tap)
         return reader
 
-    def _raise_ending(self, reader: _Reader) -> NoReturn:
+    def _raise_ending(self, reader: _StreamThread) -> NoReturn:
         """Raise what the end of the stream raises."""
         if reader.error is not None and not self._closed:
             raise reader.error

@@ -47,7 +47,7 @@ def new_token(data: Mapping[str, Any], date: str | None, wall: float, clock: flo
 
     Its lifetime is measured by the server's clock where the answer has a Date, so that a wrong clock here does no harm;
     one outside (0, 24 h] means a broken clock, and the documented 30 minutes are taken. Values below 10**12 are
-    seconds, others milliseconds. The last min(buffer, lifetime / 4) seconds are for renewing it (API 2.1, 2.2).
+    seconds, others milliseconds. The last min(buffer, lifetime / 4) seconds are for renewing it.
 
     >>> new_token({"tok": "t", "exp": 1700001800}, None, wall=1700000000.0, clock=5.0)[1:4]
     (1700001800.0, 1805.0, 1745.0)
@@ -110,8 +110,8 @@ class TokenCache:
 
     def new_lock(self) -> None:
         """Make the locks anew in a forked child, for another thread of the parent may have held them."""
-        self._lock = threading.Lock()  # held by the one thread that fetches
-        self._swap = threading.Lock()  # held for moments, while the token is replaced
+        self._fetch_lock = threading.Lock()  # held by the one thread that fetches
+        self._token_lock = threading.Lock()  # held for moments, while the token is replaced
 
     def get(self, until: float | None = None) -> Token | None:
         """Return a token that is valid now, fetching one where needed; None where none is used.
@@ -123,11 +123,11 @@ class TokenCache:
             return None
         if token is None or now >= token.deadline:
             return self._fetch_or_wait(until)
-        if now >= token.renew_at and self._lock.acquire(blocking=False):
+        if now >= token.renew_at and self._fetch_lock.acquire(blocking=False):
             try:
                 return self._renew_early(token, until)
             finally:
-                self._lock.release()
+                self._fetch_lock.release()
         return token
 
     def peek(self) -> Token | None:
@@ -136,13 +136,13 @@ class TokenCache:
 
     def drop(self, value: str) -> bool:
         """Forget a token that was refused, unless it was replaced already; tell whether another can be had."""
-        with self._swap:
+        with self._token_lock:
             if self._fetch is not None and self._token is not None and self._token.value == value:
                 self._token, self._refused = None, True
         return self._fetch is not None
 
     def _fetch_or_wait(self, until: float | None) -> Token:
-        if not self._lock.acquire(timeout=-1 if until is None else max(until - time.monotonic(), 0)):
+        if not self._fetch_lock.acquire(timeout=-1 if until is None else max(until - time.monotonic(), 0)):
             raise RequestTimeout("the deadline of this call ran out while another thread fetched the access token")
         try:
             token, now = self._token, self._clock()
@@ -152,7 +152,7 @@ class TokenCache:
                 raise copy.copy(self._failure[1])
             return self._load_or_fetch(until)
         finally:
-            self._lock.release()
+            self._fetch_lock.release()
 
     def _renew_early(self, token: Token, until: float | None) -> Token:
         """Renew a token that is still valid; a failure leaves it in use, and is not repeated for a second."""
@@ -167,7 +167,7 @@ class TokenCache:
             return self._load_or_fetch(now + limit)
         except GigaChatException as exc:
             logger.warning("the access token could not be renewed early, the old one stays in use: %s", exc)
-            with self._swap:
+            with self._token_lock:
                 if self._token is token:
                     self._token = token._replace(renew_at=min(self._clock() + 1, token.deadline))
             return token
@@ -184,7 +184,7 @@ class TokenCache:
                 raise
             if file is not None:
                 file.save(token)
-        with self._swap:
+        with self._token_lock:
             self._token, self._failure, self._refused = token, None, False
         return token
 
@@ -194,8 +194,11 @@ class TokenCache:
 Post = Any  # a function: post(url, body, make_headers, until) returns the response
 
 
-def can_fetch(config: Mapping[str, Any]) -> bool:
-    """Tell whether tokens are fetched; not with a token alone, and with a client certificate none is needed."""
+def should_fetch(config: Mapping[str, Any]) -> bool:
+    """Tell whether tokens are fetched: not with a given token alone, nor with a client certificate, which needs none.
+
+    True also where nothing is set at all: ``fetch_token()`` then says so.
+    """
     given = config["access_token"] or config["cert_file"] or config["ssl_context"] is not None
     return auth_address(config) is not None or not given
 
@@ -211,7 +214,7 @@ def auth_address(config: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 def fetch_token(config: Mapping[str, Any], post: Post, until: float | None) -> Token:
-    """Fetch a token with a key from OAuth (API 2.1), or with a user's password from /token (API 2.2)."""
+    """Fetch a token with a key from OAuth, or with a user's password from POST /token."""
     address = auth_address(config)
     if address is None:
         raise ConfigurationError(NO_AUTH_METHOD)

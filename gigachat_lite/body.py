@@ -50,11 +50,11 @@ class Response(NamedTuple):
         return error_from_response(self._replace(content=self.content[:MAX_ERROR_BODY]), message, status_code)
 
 
-def _refuse_constant(name: str) -> Any:
+def _reject_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
-_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+_decoder = json.JSONDecoder(parse_constant=_reject_constant)
 
 
 def decode_json(text: str) -> Any:
@@ -67,7 +67,7 @@ def decode_json(text: str) -> Any:
 
 
 class BodyReader:
-    """The body of an answer, whole or an error; its end frees the connection and the place of the limiter.
+    """Reads a body in pieces, and raises if it ends early; its end frees the connection and the limiter's place.
 
     Iterating gives bytes as they arrive. ``before_read`` is called before each wait for the network, ``tap`` with the
     bytes, and with b"" at the end.
@@ -122,7 +122,8 @@ class BodyReader:
                 yield data
             if not self.closed:  # else another thread has, which looks like the end of the bytes
                 check_length(self.answer, received)
-                return self._end(give_back=True)
+                self._end(give_back=True)
+                return
             raise _closed()
         except GeneratorExit:
             raise
@@ -187,9 +188,8 @@ class BodyReader:
                 release_conn()
             self.answer.close()
         finally:
-            place, self.place = self.place, None
-            if place is not None:
-                place.release()
+            if self.place is not None:
+                self.release()
 
     def __reduce__(self) -> Any:
         raise TypeError("an open stream or file cannot be pickled")

@@ -1,7 +1,7 @@
 """The client: each endpoint is one request and one type.
 
-A chat call runs from ``GigaChat.chat`` to ``Transport.fetch()``, ``send()`` and ``_attempt()`` in transport.py, with a
-token of auth.py, over a connection of tls.py.
+A chat call runs from ``GigaChat.chat`` to transport.py: ``fetch()``, ``send()`` (takes a place of the limiter),
+``_send()`` (retries) and ``_attempt()`` (one HTTP request), with a token of auth.py, over a connection of tls.py.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ T = TypeVar("T")
 G = TypeVar("G", bound="GigaChat")
 
 
-class made_once(Generic[T]):
+class cached_property(Generic[T]):
     """An attribute made on first use, which can be set and deleted (functools.cached_property, also for 3.7)."""
 
     def __init__(self, make: Callable[[Any], T]) -> None:
@@ -48,7 +48,7 @@ class made_once(Generic[T]):
 
 
 def chat_request(payload: Payload, config: Mapping[str, Any], stream: bool = False) -> Request:
-    """Make a v1 chat request of a question, messages, or a whole request (API 6.1)."""
+    """Make a v1 chat request of a question, messages, or a whole request (POST /chat/completions)."""
     body = chat_body(payload, config)
     if has_functions(body):
         from .functions import check_chat
@@ -190,7 +190,7 @@ class GigaChat:
 
     async def aclose(self) -> None:
         """Close the connections that are not in use."""
-        self._transport.close()
+        self.close()
 
     # Authorization
 
@@ -229,7 +229,7 @@ class GigaChat:
     def chat_parse(
         self, payload: Payload, *, response_format: Any, strict: bool = True, **options: Unpack[Options]
     ) -> tuple[ChatCompletion, Any]:
-        """Ask for a value of a type, and return the answer and the value (API 6.5).
+        """Ask for a value of a type, and return the answer and the value.
 
         ``response_format`` is a dataclass, a TypedDict, a pydantic model or a JSON Schema. An answer that was cut off,
         filtered or is something else is an error of its own, with ``.completion``.
@@ -354,52 +354,52 @@ class GigaChat:
 
     # Groups of endpoints, made on first use
 
-    @made_once
+    @cached_property
     def chat(self) -> ChatResource:
         """Ask, and return the whole answer: ``chat(payload)``; ``chat.create``, ``.stream`` and ``.parse`` are v2."""
         return ChatResource(self._transport)
 
-    @made_once
+    @cached_property
     def batches(self) -> BatchesResource:
         """Many requests at once, answered later."""
         from .resources import BatchesResource
 
         return BatchesResource(self._transport)
 
-    @made_once
+    @cached_property
     def assistants(self) -> AssistantsResource:
         """Models with instructions, files and functions, kept by the service."""
         from .resources import AssistantsResource
 
         return AssistantsResource(self._transport)
 
-    @made_once
+    @cached_property
     def threads(self) -> ThreadsResource:
         """Conversations kept by the service."""
         from .resources import ThreadsResource
 
         return ThreadsResource(self._transport)
 
-    @made_once
+    @cached_property
     def achat(self) -> AsyncChatResource:
         """``chat`` for asyncio: ``await achat(payload)``; ``achat.create``, ``.stream`` and ``.parse`` are v2."""
         return AsyncChatResource(self.chat)
 
-    @made_once
+    @cached_property
     def a_batches(self) -> AsyncBatchesResource:
         """``batches`` for asyncio."""
         from .aio_resources import AsyncBatchesResource
 
         return AsyncBatchesResource(self.batches)
 
-    @made_once
+    @cached_property
     def a_assistants(self) -> AsyncAssistantsResource:
         """``assistants`` for asyncio."""
         from .aio_resources import AsyncAssistantsResource
 
         return AsyncAssistantsResource(self.assistants)
 
-    @made_once
+    @cached_property
     def a_threads(self) -> AsyncThreadsResource:
         """``threads`` for asyncio."""
         from .aio_resources import AsyncThreadsResource

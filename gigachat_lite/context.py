@@ -60,7 +60,7 @@ _HEADERS = (
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
-NOT_YOURS = ("connection", "content-length", "host", "transfer-encoding")
+RESERVED_HEADERS = ("connection", "content-length", "host", "transfer-encoding")
 
 
 def context_headers() -> dict[str, str]:
@@ -102,7 +102,7 @@ def check_headers(*given: Mapping[str, Any]) -> dict[str, str]:
             raise ValueError(f"{shown} is no name of a header")
         if not isinstance(value, str) or not _VALUE.fullmatch(value):
             raise ValueError(f"the value of header {name} is no string of ASCII or Latin-1 letters")
-        if name.lower() in NOT_YOURS:
+        if name.lower() in RESERVED_HEADERS:
             raise ValueError(f"header {name} belongs to the connection, not to the caller")
         checked[name.lower()] = ("Authorization" if name.lower() == "authorization" else name, value)
     return dict(checked.values())

@@ -72,7 +72,7 @@ def failure_of(exc: BaseException, attempt: Attempt) -> str:
     >>> failure_of(socket.timeout("late"), Attempt("https://host/")), failure_of(OSError(), Attempt("https://host/"))
     ('read timeout', 'lost')
     """
-    chain = linked(exc)
+    chain = exception_chain(exc)
 
     def has(*types: type[BaseException]) -> bool:
         return any(isinstance(item, types) for item in chain)
@@ -110,7 +110,7 @@ def _is_eof(exc: BaseException) -> bool:
     return isinstance(exc, ssl.SSLError) and ("_EOF_" in text or "unexpected eof" in text.lower())
 
 
-def linked(exc: BaseException) -> list[BaseException]:
+def exception_chain(exc: BaseException) -> list[BaseException]:
     """List an exception and all that it carries: arguments, reasons and causes.
 
     Of contexts only the system's error behind a failed connection, which urllib3 1.26 has there: another one may be
@@ -150,9 +150,9 @@ def error_from_exception(exc: BaseException, attempt: Attempt) -> GigaChatExcept
 
     Its cause keeps neither the request and the response, which hold the token, nor the frames that had them.
     """
-    if isinstance(exc, GigaChatException):
+    if isinstance(exc, GigaChatException):  # a TransportError is an OSError, and caught with those of the network
         return exc
-    failure, chain = failure_of(exc, attempt), linked(exc)
+    failure, chain = failure_of(exc, attempt), exception_chain(exc)
     error: GigaChatException
     if failure in ("tls", "unknown issuer"):
         error = TLSError(explain_tls(chain, host_of(attempt.url), attempt.roots))

@@ -1,4 +1,4 @@
-"""What can go wrong, as classes. Catch the one that says what you can do about it::
+"""The exceptions of the package; catch the one that says what you can do about it::
 
     GigaChatException
     ├── ConfigurationError              a setting is missing, malformed or contradictory (also a ValueError)
@@ -35,7 +35,7 @@ from typing import Any, Mapping
 
 
 class GigaChatException(Exception):
-    """The root of everything that this package raises on purpose."""
+    """The base of all exceptions of this package."""
 
     partial: str | None = None
     messages: list[Any] | None = None
@@ -64,7 +64,7 @@ class TransportError(GigaChatException, ConnectionError):
 
 
 class TLSError(TransportError):
-    """The connection could not be made secure: nothing was sent to a server that proved nothing."""
+    """The TLS handshake or a certificate was refused; the request was not sent."""
 
 
 class RequestTimeout(TransportError, TimeoutError):
@@ -72,7 +72,7 @@ class RequestTimeout(TransportError, TimeoutError):
 
 
 class StreamError(TransportError):
-    """A stream ended before its end; ``.partial`` holds the text received until then."""
+    """A stream stopped before its last event; ``.partial`` holds the text received until then."""
 
 
 class LengthFinishReasonError(GigaChatException):
@@ -124,7 +124,7 @@ class ResponseError(GigaChatException):
 
     ``.body`` is the decoded JSON (None where there was none), ``.content`` the bytes (64 KiB at most), ``.message`` and
     ``.code`` what the service said, ``.request_id`` what its support asks for, ``.hint`` what to do about it, and
-    ``.retry_after`` how many seconds it wants to be left alone, where it said so.
+    ``.retry_after`` its Retry-After in seconds, where it sent one.
     """
 
     retry_after: float | None = None
@@ -187,7 +187,7 @@ class UnprocessableEntityError(ResponseError):
 
 
 class RateLimitError(ResponseError):
-    """429: too many requests at a time; ``.retry_after`` is the service's wish in seconds, 0.0 where it named none."""
+    """429: too many requests at a time; ``.retry_after`` is its Retry-After in seconds, 0.0 where it sent none."""
 
     retry_after = 0.0  # so that a program can sleep for it, whatever the service said
 

@@ -56,9 +56,8 @@ class ConcurrencyLimiter:
     run inside a semaphore's own lock.
     """
 
-    def __init__(self, size: int, timeout: float | None = None) -> None:
-        self.size = size
-        self.timeout = timeout
+    def __init__(self, size: int, timeout: float | None = None, setting: str = "max_connections") -> None:
+        self.size, self.timeout, self.setting = size, timeout, setting
         self.free: queue.SimpleQueue[None] = queue.SimpleQueue()
         for _ in range(size):
             self.free.put(None)
@@ -80,14 +79,14 @@ class ConcurrencyLimiter:
     def take(self, seconds: float = 0.0) -> bool:
         """Take one of the free places, waiting so long; tell whether there was one."""
         try:
-            self.free.get(seconds > 0, max(seconds, 0.05))  # Python before 3.11 may wait for ever on none
+            self.free.get(seconds > 0, max(seconds, 0.05))  # 0 may block for ever before Python 3.11
         except queue.Empty:
             return False
         return True
 
     def _wait(self, end: float | None) -> None:
         """Wait for a place, a second at a time, for an open stream may become garbage meanwhile."""
-        while not self.collect_and_take():
+        while not self.collect_garbage_and_take():
             self.check_owner(_thread.identity, "thread")
             left = 1.0 if end is None else end - time.monotonic()
             if self.take(min(left, 1.0)):
@@ -113,7 +112,7 @@ class ConcurrencyLimiter:
         if self._all_held_by(owner):
             close = "stream.close()" if who == "thread" else "await stream.aclose()"
             raise TransportError(
-                f"open streams of this {who} hold every place (max_connections={self.size}): read each to its end, or "
+                f"open streams of this {who} hold every place ({self.setting}={self.size}): read each to its end, or "
                 f"end it with {close}; in a notebook a stream of an earlier cell may still be open"
             )
 
@@ -123,10 +122,10 @@ class ConcurrencyLimiter:
 
     def timed_out(self, who: str) -> RequestTimeout:
         """Make the error for a call that has waited too long; ``who`` holds the places."""
-        settings = f"max_connections={self.size}, pool_timeout={self.timeout}"
+        settings = f"{self.setting}={self.size}, pool_timeout={self.timeout}"
         return RequestTimeout(f"no free place in time: calls and open streams of other {who} hold them ({settings})")
 
-    def collect_and_take(self) -> bool:
+    def collect_garbage_and_take(self) -> bool:
         """Free the streams that only a reference cycle holds, as web frameworks leave them; once a second at most."""
         if self.streams and time.monotonic() - self._collected >= 1.0:
             self._collected = time.monotonic()

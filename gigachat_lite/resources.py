@@ -73,7 +73,7 @@ class Resource:
 
 
 def v2_chat_request(payload: Payload, config: Mapping[str, Any], stream: bool = False) -> Request:
-    """Make a v2 chat request of a question, messages, or a whole request (API 9.1)."""
+    """Make a v2 chat request of a question, messages, or a whole request (POST /v2/chat/completions)."""
     body = _check_v2(models.v2_body(payload, config))
     if not names_model(body):
         body["model"] = default_model(config)

@@ -133,7 +133,7 @@ class EventStream:
     """The events of a streamed answer, each the moment it arrives: an iterator and a context manager.
 
     ``.text``, ``.finish_reason`` and ``.usage`` grow with it; ``.completion`` is the whole answer, once its end was
-    seen. An early end is an error with ``.partial``, the text until then; nothing is repeated or left out. It holds a
+    seen. An early end is an error with ``.partial``, the text until then; each event comes once, in order. It holds a
     place of ``max_connections`` until it is read to its end, closed or forgotten. ``close()`` from another thread ends
     its reader at once, with StreamError.
     """
@@ -161,7 +161,8 @@ class EventStream:
         if self._error is not None:
             raise self._error
         if self.completion is not None:
-            return body.drain()
+            body.drain()
+            return
         if body.place is not None and body.thread != threading.get_ident():
             body.thread = threading.get_ident()
             body.place.belongs_to_stream()
@@ -187,7 +188,8 @@ class EventStream:
             self.close()
             raise
         else:
-            return body.drain()
+            body.drain()
+            return
         raise error.with_traceback(None)
 
     def __next__(self) -> Any:

@@ -39,7 +39,7 @@ class ChatStream(EventStream):
     """The named events of a v2 stream, ``.event`` their name; otherwise as ``Stream``.
 
     Unknown events are passed on. The end is ``response.message.done``: with it the answer is whole, and the place of
-    ``max_connections`` is free (API 9.6).
+    ``max_connections`` is free.
     """
 
     _end = "response.message.done"

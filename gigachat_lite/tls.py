@@ -61,15 +61,16 @@ class IPContext:
 class HostTLS:
     """The SSL context of one host, and the names of the root certificates in it.
 
-    A ready ``ssl_context`` wins over ``verify_ssl_certs=False``, that over ``ca_bundle_file``, that over the default:
-    for hosts of the service the Russian root alone, which loads in a millisecond, and the roots of the system and of
-    certifi once a server needs them; for any other host the latter, and never the Russian root.
+    A ready ``ssl_context`` wins over ``verify_ssl_certs=False``, that over ``ca_bundle_file`` (unless a stronger source
+    names the file: see config.py), that over the default: for hosts of the service the Russian root alone, which loads
+    in a millisecond, and the roots of the system and of certifi once a server needs them; for any other host the
+    latter, and never the Russian root.
     """
 
     def __init__(self, config: Mapping[str, Any], host: str, with_client_cert: bool = True) -> None:
         self.host = host
         self.roots: list[str] = []
-        self.has_system_roots = True  # or is not meant to have them
+        self.can_add_system_roots = False
         self._trust_env = config["trust_env"]
         if config["ssl_context"] is not None:
             self.context: ssl.SSLContext = config["ssl_context"]
@@ -86,7 +87,7 @@ class HostTLS:
 
             self.context.load_verify_locations(cadata=PEM)
             self.roots.append("the Russian Trusted Root CA of this package")
-            self.has_system_roots = False
+            self.can_add_system_roots = True
         else:
             self.load_system_roots()
         if with_client_cert and config["cert_file"]:
@@ -103,7 +104,7 @@ class HostTLS:
         load_roots(self.context, path, name)
         self.context.load_default_certs()
         self.roots += ["the system's store", name]
-        self.has_system_roots = True
+        self.can_add_system_roots = False
 
 
 class TLSAdapter(HTTPAdapter):
@@ -172,7 +173,10 @@ class TLSAdapter(HTTPAdapter):
         return getattr(self._progress, "value", None) == "handshake"
 
     def lost_kept_connection(self) -> bool:
-        """Tell whether this thread's last request met a kept connection, and ended at once; in doubt it did not."""
+        """Tell whether this thread's last request met a kept connection, and ended at once; in doubt it did not.
+
+        A pool counts the connections that it makes, so where the count stands still a kept one was used.
+        """
         pool = getattr(self._sent, "pool", None)
         if pool is None or pool.num_connections == 0 or getattr(self._progress, "value", None) is not None:
             return False

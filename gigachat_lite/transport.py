@@ -42,7 +42,7 @@ __version__ = "0.1.0"
 logger = logging.getLogger("gigachat_lite")
 
 MAX_HIDDEN_ERROR = 4096  # bytes of a body that may be an error though its status is 200
-LARGE_BODY = 256 << 10  # urllib3 gives all of a bytes body no more than the connect timeout
+LARGE_BODY = 256 << 10  # sent in blocks: urllib3 allows a body of bytes the connect timeout as a whole
 SPARE_CONNECTIONS = 32  # kept beyond max_connections, for requests that the limiter does not count
 
 # What is sent again, by what a second sending would cost: nothing, money, or a second file or thread.
@@ -111,7 +111,7 @@ def retry_delay(
 
 
 class Session(requests.Session):
-    """A session that follows no redirects, keeps no cookies, and takes nothing from the environment."""
+    """A session that follows no redirects, keeps no cookies, and reads no environment: see ``proxies_for``."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -129,7 +129,7 @@ class Transport:
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.config = config
         self.sleep, self.chance = time.sleep, random.random
-        self.hosts: dict[str, HostTLS] = {}  # by origin
+        self.tls: dict[str, HostTLS] = {}  # by origin
         self._sessions: list[requests.Session] = []
         token = auth.Token(config["access_token"]) if config["access_token"] else None
         post = weakref.WeakMethod(self._post_for_token)  # else only the cyclic collector would free a client
@@ -138,7 +138,7 @@ class Transport:
             return auth.fetch_token(config, post(), until)
 
         file = functools.partial(token_file, config)
-        self.tokens = auth.TokenCache(fetch if auth.can_fetch(config) else None, token, file=file)
+        self.tokens = auth.TokenCache(fetch if auth.should_fetch(config) else None, token, file=file)
         headers = {"User-Agent": "gigachat-lite/" + __version__, "Accept-Encoding": "gzip"}
         self._template = requests.Request("GET", "http://localhost/", headers=headers).prepare()
         self._start()
@@ -153,17 +153,17 @@ class Transport:
             origin = origin_of(url)
             if origin in self.adapters:
                 continue
-            if url.startswith("https") and origin not in self.hosts:
-                self.hosts[origin] = HostTLS(self.config, host_of(url), with_client_cert)
+            if url.startswith("https") and origin not in self.tls:
+                self.tls[origin] = HostTLS(self.config, host_of(url), with_client_cert)
             self.proxies[origin] = proxies_for(url, self.config)
             pool_size = self.config["max_connections"] + SPARE_CONNECTIONS
-            self.adapters[origin] = TLSAdapter(self.hosts.get(origin), pool_size)
+            self.adapters[origin] = TLSAdapter(self.tls.get(origin), pool_size)
             session.mount(origin, self.adapters[origin])
         self._sessions.append(session)  # a parent's stays: closing it might wait for a lock held when it forked
         self.limiter = ConcurrencyLimiter(self.config["max_connections"], self.config["pool_timeout"])
         self.tokens.new_lock()
         self.roots_lock = threading.Lock()
-        self.async_limiter = ConcurrencyLimiter(ASYNC_CALLS)
+        self.async_limiter = ConcurrencyLimiter(ASYNC_CALLS, self.config["pool_timeout"], "asynchronous calls")
         self._origin = origin_of(self.config["base_url"])
         self._process = os.getpid()
 
@@ -190,7 +190,7 @@ class Transport:
 
     def send(self, request: Request, options: Options | None = None) -> Any:
         """Send a request and return its answer: a Response, or a BodyReader for a stream or a file."""
-        if self._process != os.getpid():
+        if self._process != os.getpid():  # as check_process() does
             self._start()
         headers = context_headers()
         if options or headers or self.config["deadline"] is not None:
@@ -242,14 +242,15 @@ class Transport:
         url = request.path if "://" in request.path else self.config["base_url"] + request.path
         origin = self._origin if url.startswith(self._origin) else origin_of(url)
         if origin not in self.adapters:
-            raise ConfigurationError(f"{host_of(url)} is not the host of base_url, and nothing is sent to any other")
-        attempt, renewed, cancel, host = 1, False, cancel_token.get(), self.hosts.get(origin)
+            where = f"{host_of(url)} is the host of neither base_url nor auth_url"
+            raise ConfigurationError(where + ", and nothing is sent to any other")
+        attempt, renewed, cancel, host = 1, False, cancel_token.get(), self.tls.get(origin)
         needs_token = request.authorize and "Authorization" not in request.headers
         while True:
             if cancel is not None:
                 cancel.check()
             token = self.tokens.get(request.until) if needs_token else None
-            began, may_need_roots = time.monotonic(), host is not None and not host.has_system_roots
+            began, may_add_roots = time.monotonic(), host is not None and host.can_add_system_roots
             try:
                 answer = self._attempt(request, url, origin, token)
             except GigaChatException as exc:
@@ -264,7 +265,7 @@ class Transport:
                 renewed = True
                 if can_resend(request, error):
                     continue
-            if error.failure == "unknown issuer" and may_need_roots:
+            if error.failure == "unknown issuer" and may_add_roots:
                 self.load_system_roots(url)
                 continue
             retry_after = vars(error).get("retry_after")
@@ -280,7 +281,7 @@ class Transport:
             self.sleep(delay)
 
     def _attempt(self, request: Request, url: str, origin: str, token: auth.Token | None) -> Any:
-        """Send a request once; return its answer, or raise an error whose ``failure`` the retry rules know."""
+        """Send a request once; return its answer, or raise an error whose ``failure`` says what went wrong."""
         prepared = self._prepare(request, url, token)
         adapter, proxies = self.adapters[origin], self.proxies[origin]
         connect, read = request.timeout or self.config["timeout"]
@@ -291,6 +292,7 @@ class Transport:
 
             roots, proxy = adapter.tls.roots if adapter.tls else [], select_proxy(url, proxies)
             stale, in_handshake = adapter.lost_kept_connection(), adapter.in_handshake()
+            stale = stale and not isinstance(prepared.body, io.BytesIO)  # much of a large body may have been read
             return error_from_exception(
                 exc, Attempt(url, proxy, roots, read, request.until, answered, in_handshake, stale)
             )
@@ -337,9 +339,9 @@ class Transport:
 
     def load_system_roots(self, url: str) -> None:
         """Add the system's roots to a host's context, once for all threads."""
-        host = self.hosts[origin_of(url)]
+        host = self.tls[origin_of(url)]
         with self.roots_lock:
-            if not host.has_system_roots:
+            if host.can_add_system_roots:
                 host.load_system_roots()
 
     def _post_for_token(self, url: str, body: bytes, headers: Any, until: float | None) -> Response:
@@ -387,7 +389,7 @@ def check_answer(
             body = BodyReader(answer, response, explain, request.until)
             response = response._replace(content=body.read(None if wanted else MAX_ERROR_BODY))
         except GigaChatException:
-            if good:
+            if good:  # else the status is the error, without a body
                 raise
     if not good:
         raise response.error()

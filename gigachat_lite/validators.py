@@ -20,7 +20,7 @@ logger = logging.getLogger("gigachat_lite")
 
 GIGACHAT_DOMAINS = ("sberbank.ru", "giga.chat", "sberdevices.ru", "sbrf.ru")
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-MAX_SECONDS = 10**8  # more than the system can count
+MAX_SECONDS = 10**8  # a larger limit means none
 
 
 class SecretStr(str):
@@ -152,7 +152,7 @@ def _utf8(value: str) -> str:
 def user_name(value: Any) -> str:
     """Take a user name for HTTP Basic, which has no colon (RFC 7617)."""
     if ":" in text(value):
-        raise ValueError("it has no colon")
+        raise ValueError("a user name cannot have a colon")
     return text(value)
 
 

@@ -497,7 +497,7 @@ def test_variables_may_be_members_of_an_enum(api):
 CHECK = """
 import gigachat_lite
 giga = gigachat_lite.GigaChat(access_token="t", env_file=False, environ={})
-roots = [root for host in giga._transport.hosts.values() for root in host.context.get_ca_certs()]
+roots = [root for host in giga._transport.tls.values() for root in host.context.get_ca_certs()]
 assert any("Russian Trusted Root CA" in str(root["subject"]) for root in roots), roots
 server = gigachat_lite.GigaChat(base_url=sys.argv[2], access_token="t", env_file=False, environ={}, trust_env=False)
 assert server.chat("x").choices[0].message.content == "x"

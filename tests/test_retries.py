@@ -653,7 +653,7 @@ def test_a_redirect_of_the_token_request_sends_the_key_nowhere(api, server, clie
 
 def test_a_host_that_is_neither_the_api_s_nor_the_auth_s_is_never_asked(server, client):
     host, elsewhere = server(OK), server(OK)
-    with pytest.raises(ConfigurationError, match="is not the host of base_url"):
+    with pytest.raises(ConfigurationError, match="is the host of neither base_url nor auth_url"):
         client(host)._transport.send(Request("GET", elsewhere.url + "/models"))
     assert (host.connections, elsewhere.connections) == (0, 0)
 
