@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import contextvars
 import functools
+import math
 import queue
 import time
 from collections import deque
@@ -35,6 +36,7 @@ async def acquire(limiter: ConcurrencyLimiter, until: float | None, task: Any) -
         limiter.check_owner(task, "task")
         left = 1.0 if end is None else end - time.monotonic()
         if left <= 0:
+            limiter.check_owner(task, "task", 0.0)
             raise limiter.timed_out("tasks")
         waiter = loop.create_future()
         wake = functools.partial(_wake, loop, waiter)
@@ -97,6 +99,7 @@ async def run_in_thread(
         except BaseException as exc:
             error = exc
         _wake(loop, future, (result, error))
+        error = None  # whose traceback leads back here
 
     try:
         _start_thread(contextvars.copy_context(), token, work)
@@ -113,7 +116,7 @@ class _StreamThread:
     """The thread's side of an AsyncStream: reads the stream, and wakes the loop before each wait for the network."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, place: Place) -> None:
-        self.loop = loop
+        self.loop, self.place = loop, place
         self.events: Deque[Any] = deque()
         self.stream: Any = None
         self.error: BaseException | None = None
@@ -238,9 +241,12 @@ class AsyncStream(Generic[C, W, U]):
         """Wait until the thread has brought something about; what ends the wait early ends the stream."""
         if self._waiting:
             raise StreamError("another task is reading this stream")
+        if self._closed and self._reader is None:
+            raise StreamError("the stream was closed before its end")
         self._waiting = True
         try:
             reader = self._reader or await self._start()
+            reader.place.reader[:] = asyncio.current_task(), math.inf
             while not ready(reader) and not self._closed:
                 waiter = reader.waiter = reader.loop.create_future()
                 if not ready(reader):  # it may have come before there was a waiter
@@ -255,15 +261,25 @@ class AsyncStream(Generic[C, W, U]):
             raise
         finally:
             self._waiting = False
+            if self._reader is not None:
+                self._reader.place.reader[1] = time.monotonic()
 
     async def _start(self) -> _StreamThread:
         """Send the request."""
         self._transport.check_process()
         until = self._transport.until(self._deadline)
-        task = asyncio.current_task()
-        self._acquiring = asyncio.ensure_future(acquire(self._transport.limiter, until, task))
-        place = await self._acquiring
-        place.belongs_to_stream(task)
+        task, limiter = asyncio.current_task(), self._transport.limiter
+        acquiring = self._acquiring = asyncio.ensure_future(acquire(limiter, until, task))
+        try:
+            place = await acquiring
+        except BaseException:
+            if acquiring.done() and not acquiring.cancelled() and acquiring.exception() is None:
+                acquiring.result().release()  # it came in the moment of the cancellation
+            raise
+        finally:
+            self._acquiring = None
+        place.of_task = True
+        limiter.streams[id(place)] = place.reader
         reader = _StreamThread(asyncio.get_running_loop(), place)
         if not self._closed:
             self._reader = reader

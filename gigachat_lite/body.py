@@ -9,7 +9,6 @@ import json
 import os
 import re
 import socket
-import threading
 import time
 from typing import Any, Callable, Iterator, Mapping, NamedTuple
 
@@ -17,7 +16,7 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from .exceptions import GigaChatException, StreamError
-from .limiter import Place
+from .limiter import Place, this_thread
 
 NETWORK_ERRORS = (OSError, HTTPError, http.client.HTTPException)  # what requests and those below it raise
 MAX_ERROR_BODY = 64 << 10  # bytes that are read and kept of an error's body
@@ -85,8 +84,7 @@ class BodyReader:
         self.closed = self.reading = False
         self.before_read: Callable[[], object] | None = None
         self.tap: Callable[[bytes], object] | None = None
-        self.thread = threading.get_ident()  # which the place belongs to
-        self._explain, self._process = explain, os.getpid()
+        self._explain, self.process = explain, os.getpid()
         self._read, self._below = available_reader(answer)
 
     def read(self, limit: int | None = None) -> bytes:
@@ -104,40 +102,42 @@ class BodyReader:
         if self.response.content:  # read already
             yield self.response.content
             return
-        read, received = self._read, 0
+        received, error = 0, None  # type: int, GigaChatException | None
         try:
             while True:
                 if self.before_read is not None:
                     self.before_read()
-                if self.until is not None and time.monotonic() >= self.until:
-                    raise socket.timeout("deadline")
+                if self.place is not None and not self.place.of_task:
+                    self.place.reader[:] = this_thread.identity, time.monotonic()
                 self.reading = True
-                data = b"" if self.closed else read()
+                try:
+                    if self.until is not None and time.monotonic() >= self.until:
+                        raise socket.timeout("deadline")
+                    data = b"" if self.closed else self._read()
+                    if not data and not self.closed:
+                        check_length(self.answer, received)
+                except (ValueError, AttributeError, *NETWORK_ERRORS) as exc:
+                    if not self.closed and not isinstance(exc, NETWORK_ERRORS):
+                        raise
+                    error = self._explain(exc)
                 self.reading = False
+                if self.closed:  # by another thread, which looks like the end of the bytes, or an error
+                    error = StreamError("the stream was closed before its end")
+                if error is not None:
+                    break
                 if self.tap is not None:
                     self.tap(data)
                 if not data:
                     break
                 received += len(data)
                 yield data
-            if not self.closed:  # else another thread has, which looks like the end of the bytes
-                check_length(self.answer, received)
-                self._end(give_back=True)
-                return
-            raise _closed()
-        except GeneratorExit:
-            raise
-        except (ValueError, AttributeError, *NETWORK_ERRORS) as exc:
-            closed = self.closed  # by another thread: what it did to the reading is no fault
-            if not closed and not isinstance(exc, NETWORK_ERRORS):
+        except BaseException as exc:
+            if not isinstance(exc, GeneratorExit):
                 self._end(give_back=False)
-                raise
-            error = _closed() if closed else self._explain(exc)
-        except BaseException:
-            self._end(give_back=False)
             raise
-        self._end(give_back=False)
-        raise error
+        self._end(give_back=error is None)
+        if error is not None:
+            raise error
 
     def drain(self) -> None:
         """After the end of a stream: keep the connection if the body ends within 50 ms, else close it."""
@@ -164,7 +164,7 @@ class BodyReader:
         A shutdown through a copy of the socket's descriptor wakes the reader; closing would wait for it.
         """
         self.closed = True
-        if not self.reading or self._process != os.getpid():  # in a forked child it is the parent's connection
+        if not self.reading or self.process != os.getpid():  # in a forked child it is the parent's connection
             return
         try:
             with socket.fromfd(self.answer.raw.fileno(), socket.AF_INET, socket.SOCK_STREAM) as copy:
@@ -188,8 +188,9 @@ class BodyReader:
                 release_conn()
             self.answer.close()
         finally:
-            if self.place is not None:
-                self.release()
+            place, self.place = self.place, None
+            if place is not None:
+                place.release()
 
     def __reduce__(self) -> Any:
         raise TypeError("an open stream or file cannot be pickled")
@@ -197,10 +198,6 @@ class BodyReader:
     def __del__(self) -> None:
         if not self.closed and self.answer.raw is not None:
             self.answer.raw.close()  # and no more: giving the connection back would take locks
-
-
-def _closed() -> StreamError:
-    return StreamError("the stream was closed before its end")
 
 
 def available_reader(answer: requests.Response) -> tuple[Callable[[], bytes], http.client.HTTPResponse | None]:

@@ -6,6 +6,7 @@ New threads begin with an empty context: set them there again, run the thread's 
 
 from __future__ import annotations
 
+import enum
 import re
 from contextvars import ContextVar
 from typing import Any, Mapping
@@ -96,6 +97,7 @@ def check_headers(*given: Mapping[str, Any]) -> dict[str, str]:
     """Merge headers whatever their case, the last one wins; refuse what HTTP cannot carry, without showing values."""
     checked: dict[str, tuple[str, str]] = {}
     for name, value in [item for headers in given for item in headers.items()]:
+        value = value.value if isinstance(value, enum.Enum) else value
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             begins = _NAME.match(name) if isinstance(name, str) else None  # a value may follow
             shown = repr((begins[0] if begins else "")[:40] + "…") if isinstance(name, str) else type(name).__name__
@@ -104,5 +106,6 @@ def check_headers(*given: Mapping[str, Any]) -> dict[str, str]:
             raise ValueError(f"the value of header {name} is no string of ASCII or Latin-1 letters")
         if name.lower() in RESERVED_HEADERS:
             raise ValueError(f"header {name} belongs to the connection, not to the caller")
-        checked[name.lower()] = ("Authorization" if name.lower() == "authorization" else name, value)
+        # Plain strings, for a recorder cannot write a subclass.
+        checked[name.lower()] = "Authorization" if name.lower() == "authorization" else str(name), str(value)
     return dict(checked.values())

@@ -64,7 +64,7 @@ class TransportError(GigaChatException, ConnectionError):
 
 
 class TLSError(TransportError):
-    """The TLS handshake or a certificate was refused; the request was not sent."""
+    """The TLS handshake failed, or a certificate was refused."""
 
 
 class RequestTimeout(TransportError, TimeoutError):

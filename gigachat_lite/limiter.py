@@ -9,9 +9,11 @@ import threading
 import time
 from collections import deque
 from contextvars import ContextVar
-from typing import Callable, Deque
+from typing import Any, Callable, Deque
 
 from .exceptions import RequestTimeout, TransportError
+
+IDLE_SECONDS = 1.0  # after which nobody is taken to be about to read a stream
 
 
 class _Thread(threading.local):
@@ -19,16 +21,21 @@ class _Thread(threading.local):
         self.identity = object()  # unlike a thread's number, never given to another thread
 
 
-_thread = _Thread()
+this_thread = _Thread()
 
 
 class Place:
-    """One of the requests that may be under way at a time; released once, at the latest when it is forgotten."""
+    """One of the requests that may be under way at a time; released once, at the latest when it is forgotten.
+
+    ``reader`` holds the thread or the task that has read the place's stream last, and when.
+    """
 
     def __init__(self, limiter: ConcurrencyLimiter, for_stream: bool = False) -> None:
         self._limiter = [limiter]
+        self.of_task = False
+        self.reader: list[Any] = [this_thread.identity, time.monotonic()]
         if for_stream:
-            limiter.streams[id(self)] = _thread.identity
+            limiter.streams[id(self)] = self.reader
 
     def release(self) -> None:
         """Let another request begin."""
@@ -40,11 +47,6 @@ class Place:
         limiter.free.put(None)
         if limiter.callbacks:
             limiter.notify()
-
-    def belongs_to_stream(self, owner: object = None) -> None:
-        """Note who reads the stream that holds this place: a task, or the current thread."""
-        for limiter in list(self._limiter):
-            limiter.streams[id(self)] = owner or _thread.identity
 
     __del__ = release
 
@@ -61,7 +63,7 @@ class ConcurrencyLimiter:
         self.free: queue.SimpleQueue[None] = queue.SimpleQueue()
         for _ in range(size):
             self.free.put(None)
-        self.streams: dict[int, object] = {}  # the threads or tasks that read the open streams, by id of the place
+        self.streams: dict[int, list[Any]] = {}  # the readers of the open streams, by the id of their place
         self.callbacks: Deque[Callable[[], bool]] = deque()  # of tasks that wait: wake one, if its loop still runs
         self._collected = 0.0
 
@@ -87,11 +89,12 @@ class ConcurrencyLimiter:
     def _wait(self, end: float | None) -> None:
         """Wait for a place, a second at a time, for an open stream may become garbage meanwhile."""
         while not self.collect_garbage_and_take():
-            self.check_owner(_thread.identity, "thread")
+            self.check_owner(this_thread.identity, "thread")
             left = 1.0 if end is None else end - time.monotonic()
             if self.take(min(left, 1.0)):
                 return
             if left <= 0:
+                self.check_owner(this_thread.identity, "thread", 0.0)
                 raise self.timed_out("threads")
 
     def end_of_wait(self, until: float | None) -> float | None:
@@ -105,24 +108,24 @@ class ConcurrencyLimiter:
             while not self.callbacks.popleft()():
                 pass
 
-    def check_owner(self, owner: object, who: str) -> None:
-        """Raise if a thread or a task would wait for streams that it has open itself."""
-        if self._all_held_by(owner):
+    def check_owner(self, owner: object, who: str, idle: float = IDLE_SECONDS) -> None:
+        """Raise if a thread or a task would wait for streams that it has open itself, and that nobody reads."""
+        if self._all_held_by(owner, idle):
             gc.collect()  # perhaps they were forgotten, and only a reference cycle holds them
-        if self._all_held_by(owner):
+        if self._all_held_by(owner, idle):
             close = "stream.close()" if who == "thread" else "await stream.aclose()"
             raise TransportError(
                 f"open streams of this {who} hold every place ({self.setting}={self.size}): read each to its end, or "
                 f"end it with {close}; in a notebook a stream of an earlier cell may still be open"
             )
 
-    def _all_held_by(self, owner: object) -> bool:
-        owners = list(self.streams.values())
-        return len(owners) == self.size and all(other is owner for other in owners)
+    def _all_held_by(self, owner: object, idle: float) -> bool:
+        readers, now = list(self.streams.values()), time.monotonic()
+        return len(readers) == self.size and all(who is owner and now - last >= idle for who, last in readers)
 
     def timed_out(self, who: str) -> RequestTimeout:
         """Make the error for a call that has waited too long; ``who`` holds the places."""
-        settings = f"{self.setting}={self.size}, pool_timeout={self.timeout}"
+        settings = f"{self.setting}={self.size}; pool_timeout={self.timeout}, or the deadline of this call"
         return RequestTimeout(f"no free place in time: calls and open streams of other {who} hold them ({settings})")
 
     def collect_garbage_and_take(self) -> bool:
@@ -147,9 +150,11 @@ class CancelToken:
 
     def acquire(self, limiter: ConcurrencyLimiter, until: float | None, for_stream: bool) -> Place:
         """Return the place that was taken for the call, or another one for a further request."""
-        self.place = self._unused.pop() if self._unused else limiter.acquire(until, for_stream)
+        self.place = place = self._unused.pop() if self._unused else limiter.acquire(until, for_stream)
+        if self.cancelled:
+            place.release()
         self.check()
-        return self.place
+        return place
 
     def cancel(self) -> None:
         """Cancel the call."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import os
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Mapping, TypeVar
 
@@ -158,14 +158,13 @@ class EventStream:
         body = self._body
         if body.reading:
             raise self._with_partial(StreamError("another thread is reading this stream"))
+        if body.process != os.getpid():
+            raise self._with_partial(StreamError("this stream belongs to the process that opened it"))
         if self._error is not None:
             raise self._error
         if self.completion is not None:
             body.drain()
             return
-        if body.place is not None and body.thread != threading.get_ident():
-            body.thread = threading.get_ident()
-            body.place.belongs_to_stream()
         try:
             for name, data in self._events:
                 if self._closed:

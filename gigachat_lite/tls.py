@@ -10,7 +10,7 @@ import ssl
 import threading
 import time
 import warnings
-from typing import Any, Mapping
+from typing import Any, Iterator, List, Mapping, Tuple
 
 import requests
 import urllib3
@@ -42,6 +42,22 @@ class ClientContext(ssl.SSLContext):
         wrapped = super().wrap_socket(*args, **{**kwargs, "suppress_ragged_eofs": False})
         self.progress.value = "connected"
         return wrapped
+
+
+class SocketOptions(List[Tuple[int, int, int]]):
+    """Socket options that note, for each thread, when urllib3 makes a new socket with them.
+
+    That tells a new connection from a kept one; urllib3's own count of connections does not, for it connects again in
+    the place of a connection that was dropped.
+    """
+
+    def __init__(self) -> None:
+        super().__init__([(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)])
+        self.sent = threading.local()
+
+    def __iter__(self) -> Iterator[tuple[int, int, int]]:
+        self.sent.new_socket = True
+        return super().__iter__()
 
 
 class IPContext:
@@ -116,7 +132,8 @@ class TLSAdapter(HTTPAdapter):
     def __init__(self, tls: HostTLS | None, pool_size: int) -> None:
         self.tls = tls
         self._pools: dict[str | None, Any] = {}  # by proxy
-        self._sent = threading.local()  # what is known of each thread's last request
+        self._socket_options = SocketOptions()
+        self._sent = self._socket_options.sent  # what is known of each thread's last request
         self._progress = getattr(tls and tls.context, "progress", None)
         if tls is not None:
             self._ignore_warning(tls.host)
@@ -140,14 +157,14 @@ class TLSAdapter(HTTPAdapter):
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **kwargs: Any) -> None:
         """Make the pool manager with the host's context."""
-        super().init_poolmanager(connections, maxsize, block, **kwargs, **self._tls_options())
+        more = {**self._tls_options(), "socket_options": self._socket_options}
+        super().init_poolmanager(connections, maxsize, block, **kwargs, **more)
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         """Make a proxy's pool manager with the host's context."""
         self._ignore_warning(host_of(proxy))  # which urllib3 may name instead
-        # urllib3 leaves Nagle's algorithm on behind a proxy, which holds each request back for 40 ms.
-        options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
-        return super().proxy_manager_for(proxy, **kwargs, **self._tls_options(), socket_options=options)
+        # Without these options urllib3 leaves Nagle's algorithm on, which holds each request back for 40 ms.
+        return super().proxy_manager_for(proxy, **kwargs, **self._tls_options(), socket_options=self._socket_options)
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
         """Do nothing: the context has all roots and certificates."""
@@ -159,7 +176,7 @@ class TLSAdapter(HTTPAdapter):
         if pool is None:
             manager = self.proxy_manager_for(proxy) if proxy else self.poolmanager
             pool = self._pools[proxy] = manager.connection_from_url(request.url)
-        self._sent.pool, self._sent.connections, self._sent.began = pool, pool.num_connections, time.monotonic()
+        self._sent.new_socket, self._sent.began = False, time.monotonic()
         if self._progress is not None:
             self._progress.value = None
         return pool
@@ -173,15 +190,10 @@ class TLSAdapter(HTTPAdapter):
         return getattr(self._progress, "value", None) == "handshake"
 
     def lost_kept_connection(self) -> bool:
-        """Tell whether this thread's last request met a kept connection, and ended at once; in doubt it did not.
-
-        A pool counts the connections that it makes, so where the count stands still a kept one was used.
-        """
-        pool = getattr(self._sent, "pool", None)
-        if pool is None or pool.num_connections == 0 or getattr(self._progress, "value", None) is not None:
+        """Tell whether this thread's last request met a kept connection, and ended at once."""
+        if getattr(self._sent, "new_socket", True):  # or nothing is known, as of a mock
             return False
-        quick = time.monotonic() - self._sent.began < STALE_SECONDS
-        return quick and bool(pool.num_connections == self._sent.connections)
+        return time.monotonic() - float(self._sent.began) < STALE_SECONDS
 
     def close(self) -> None:
         """Close the connections that are not in use."""

@@ -131,6 +131,7 @@ class Transport:
         self.sleep, self.chance = time.sleep, random.random
         self.tls: dict[str, HostTLS] = {}  # by origin
         self._sessions: list[requests.Session] = []
+        self._starting: dict[int, object] = {}  # by process
         token = auth.Token(config["access_token"]) if config["access_token"] else None
         post = weakref.WeakMethod(self._post_for_token)  # else only the cyclic collector would free a client
 
@@ -146,31 +147,39 @@ class Transport:
     def _start(self) -> None:
         """Make what processes must not share: connections, places and locks."""
         session = Session()
-        self.adapters: dict[str, TLSAdapter] = {}  # by origin
-        self.proxies: dict[str, dict[str, str]] = {}  # by origin, in the form that requests takes
+        adapters: dict[str, TLSAdapter] = {}
+        proxies: dict[str, dict[str, str]] = {}
         for key, with_client_cert in (("base_url", True), ("auth_url", self.config["auth_client_cert"])):
             url = self.config[key]
             origin = origin_of(url)
-            if origin in self.adapters:
+            if origin in adapters:
                 continue
             if url.startswith("https") and origin not in self.tls:
                 self.tls[origin] = HostTLS(self.config, host_of(url), with_client_cert)
-            self.proxies[origin] = proxies_for(url, self.config)
-            pool_size = self.config["max_connections"] + SPARE_CONNECTIONS
-            self.adapters[origin] = TLSAdapter(self.tls.get(origin), pool_size)
-            session.mount(origin, self.adapters[origin])
+            proxies[origin] = proxies_for(url, self.config)
+            adapters[origin] = TLSAdapter(self.tls.get(origin), self.config["max_connections"] + SPARE_CONNECTIONS)
+            session.mount(origin, adapters[origin])
+        self.adapters, self.proxies = adapters, proxies  # by origin; proxies in the form that requests takes
         self._sessions.append(session)  # a parent's stays: closing it might wait for a lock held when it forked
         self.limiter = ConcurrencyLimiter(self.config["max_connections"], self.config["pool_timeout"])
+        self.async_limiter = ConcurrencyLimiter(ASYNC_CALLS, self.config["pool_timeout"], "asynchronous calls")
         self.tokens.new_lock()
         self.roots_lock = threading.Lock()
-        self.async_limiter = ConcurrencyLimiter(ASYNC_CALLS, self.config["pool_timeout"], "asynchronous calls")
         self._origin = origin_of(self.config["base_url"])
         self._process = os.getpid()
 
     def check_process(self) -> None:
-        """Start anew in a forked child, also where C code forked it, as uWSGI does."""
-        if self._process != os.getpid():
-            self._start()
+        """Start anew in a forked child, also where C code forked it, as uWSGI does; its threads wait for the first."""
+        process, mine = os.getpid(), object()
+        if self._process == process:
+            return
+        if self._starting.setdefault(process, mine) is mine:
+            try:
+                self._start()
+            finally:
+                self._starting.pop(process)
+        while self._process != process and process in self._starting:
+            time.sleep(0.001)
 
     def close(self) -> None:
         """Close the connections that are not in use."""
@@ -190,8 +199,8 @@ class Transport:
 
     def send(self, request: Request, options: Options | None = None) -> Any:
         """Send a request and return its answer: a Response, or a BodyReader for a stream or a file."""
-        if self._process != os.getpid():  # as check_process() does
-            self._start()
+        if self._process != os.getpid():
+            self.check_process()
         headers = context_headers()
         if options or headers or self.config["deadline"] is not None:
             request = self._with_options(request, options or {}, headers)
@@ -242,8 +251,7 @@ class Transport:
         url = request.path if "://" in request.path else self.config["base_url"] + request.path
         origin = self._origin if url.startswith(self._origin) else origin_of(url)
         if origin not in self.adapters:
-            where = f"{host_of(url)} is the host of neither base_url nor auth_url"
-            raise ConfigurationError(where + ", and nothing is sent to any other")
+            raise ConfigurationError(f"{host_of(url)} is the host of neither base_url nor auth_url: nothing is sent")
         attempt, renewed, cancel, host = 1, False, cancel_token.get(), self.tls.get(origin)
         needs_token = request.authorize and "Authorization" not in request.headers
         while True:
