@@ -10,6 +10,7 @@ import re
 import socket
 import ssl
 import time
+import traceback
 from typing import TYPE_CHECKING, Any, Mapping, NamedTuple
 from urllib.parse import urlsplit
 
@@ -99,7 +100,13 @@ def failure_of(exc: BaseException, attempt: Attempt) -> str:
         return "body timeout" if attempt.answered else "read timeout"
     if attempt.answered or (has(http.client.HTTPException) and not cut):
         return "broken"
-    return "stale" if attempt.stale and cut else "lost"
+    return "stale" if attempt.stale and cut and not _headers_begun(chain) else "lost"
+
+
+def _headers_begun(chain: list[BaseException]) -> bool:
+    """Tell whether a connection ended among the headers of an answer, whose status line had come."""
+    frames = [frame for exc in chain for frame, _ in traceback.walk_tb(exc.__traceback__)]
+    return any(frame.f_code.co_name == http.client.parse_headers.__name__ for frame in frames)
 
 
 def _is_eof(exc: BaseException) -> bool:

@@ -323,6 +323,15 @@ def test_an_answer_that_breaks_off_is_never_asked_for_again(server, client, kind
     assert (len(host.requests), giga.pauses) == (1, [])
 
 
+def test_a_reset_among_the_headers_repeats_no_paid_request(server, client):
+    host = server([CHAT, raw([b"HTTP/1.1 200 OK\r\nContent-Type: appl", 0.1], "rst"), CHAT])
+    giga = client(host)
+    giga.chat("?")
+    with pytest.raises(TransportError):
+        giga.chat("?")
+    assert len(host.requests) == 2
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_refused_connection_is_tried_again_by_every_kind(client, kind):
     with refused() as port:
