@@ -440,7 +440,7 @@ def test_a_call_that_would_wait_for_its_own_tasks_stream_is_told(server, client,
         began = time.monotonic()
         with pytest.raises(TransportError, match=r"streams of this task hold every place .*await stream\.aclose\(\)"):
             await (giga.achat("x") if kind == "call" else read(giga.astream("x")))
-        assert time.monotonic() - began < 1.9 and len(running.requests) == 1
+        assert time.monotonic() - began < 4 and len(running.requests) == 1
         await stream.aclose()
         assert (await giga.achat("x")).text == CHAT_TEXT
 
