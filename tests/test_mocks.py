@@ -26,6 +26,9 @@ CHAT, MODELS, TOKEN = BASE + "/chat/completions", BASE + "/models", "https://aut
 MODEL_LIST = b'{"object":"list","data":[{"id":"GigaChat","object":"model","owned_by":"salutedevices"}]}'
 KEY = "MTExMTExMTEtMjIyMi00MzMzLTg0NDQtNTU1NTU1NTU1NTU1OnNlY3JldA=="
 
+# vcrpy leaves connections of a pool to the collector, with plain requests too.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed", "ignore::pytest.PytestUnraisableExceptionWarning")
+
 
 def client_of(api, **settings):
     return new_client(**{"credentials": KEY, "base_url": api.base_url, "auth_url": api.auth_url, **settings})
