@@ -52,7 +52,7 @@ def python(code, *options, path=None, cwd=None):
 def test_importing_it_loads_nothing_but_its_own_light_files_and_the_standard_library():
     code = (
         "import json, sys, threading\n"
-        "import requests, dotenv\n"
+        "import requests, dotenv, uuid\n"  # before Python 3.11, uuid loads subprocess
         "before = set(sys.modules)\n"
         "import gigachat_lite\n"
         "new = {name: getattr(sys.modules[name], '__file__', None) for name in set(sys.modules) - before}\n"
@@ -70,7 +70,7 @@ def test_importing_it_loads_nothing_but_its_own_light_files_and_the_standard_lib
     assert not foreign and threads == 1
     assert not own & {"gigachat_lite." + name for name in LAZY_MODULES}
     heavy = {"asyncio", "argparse", "difflib", "doctest", "http.server", "multiprocessing", "unittest", "xml"}
-    assert not heavy & set(new) and len(set(new) - own) <= 16
+    assert not heavy & set(new) and len(set(new) - own) <= 8
 
 
 def test_the_emulator_alone_needs_nothing_of_the_package(tmp_path):
