@@ -74,7 +74,7 @@ VALIDATORS: dict[str, Callable[[Any], Any]] = {
     "flags": validators.items,
     "proxy": validators.proxy,
 }
-SECRETS = ("credentials", "client_secret", "access_token", "password", "key_file_password", "proxy")
+SECRETS = ("credentials", "client_secret", "access_token", "password", "key_file_password", "proxy", "environ")
 PREFIX = "GIGACHAT_"
 KEY_ALIASES = ("auth_key", "api_key", "authorization_key", "authorization_data")
 AUTH_METHODS = (("credentials",), ("client_id", "client_secret"), ("user", "password"))
@@ -106,8 +106,9 @@ def load_config(
 
     An argument wins over the environment, the environment over a ``.env`` file found from the working directory
     upwards; None and empty strings mean "not given". ``env_file`` names a file, or reads none where it is False;
-    ``environ`` replaces ``os.environ``, which is never changed. Raises ConfigurationError, naming the setting and its
-    source, for what cannot work.
+    ``environ`` replaces ``os.environ``, which is never changed, also for proxies and certificates: the variables of
+    those that it has stand in the config as ``environ``, which is None for the process's own. Raises
+    ConfigurationError, naming the setting and its source, for what cannot work.
     """
     given.pop("verbose", None)  # a setting of older versions of the official library, without effect there too
     for key in given:
@@ -128,6 +129,7 @@ def load_config(
         for key, value in sources[rank].values.items():
             config[key] = convert(key, value, sources[rank].name(key))
             ranks[key] = rank
+    config["environ"] = None if environ is None else _network_variables(environ)
     _check_together(config, ranks, lambda key: sources[ranks[key]].name(key) if key in ranks else key)
     return config
 
@@ -185,6 +187,12 @@ def _from_variables(label: str, environ: Mapping[str, str], where: str) -> Sourc
         if setting == key or setting not in values:  # a setting's own name wins over an alias
             values[setting], names[setting] = value, name
     return Source(label, values, names)
+
+
+def _network_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Pick the variables that requests and OpenSSL go by; a proxy's may have a password in it."""
+    known = re.compile(r"\w+_proxy|(REQUESTS|CURL)_CA_BUNDLE|SSL_CERT_(FILE|DIR)", re.IGNORECASE)
+    return {name: SecretStr(value) for name, value in environ.items() if value and known.fullmatch(name)}
 
 
 def _warn_of_unknown(name: str, key: str, where: str) -> None:

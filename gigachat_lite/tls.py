@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import ssl
+import sys
 import threading
 import time
 import warnings
@@ -87,6 +88,7 @@ class HostTLS:
         self.host = host
         self.roots: list[str] = []
         self.can_add_system_roots = False
+        self._environ: Mapping[str, str] | None = config["environ"]
         self._trust_env = config["trust_env"]
         if config["ssl_context"] is not None:
             self.context: ssl.SSLContext = config["ssl_context"]
@@ -112,13 +114,14 @@ class HostTLS:
     def load_system_roots(self) -> None:
         """Add the roots of the system and of certifi, or of REQUESTS_CA_BUNDLE."""
         path, name = DEFAULT_CA_BUNDLE_PATH, "certifi"
+        environ = os.environ if self._environ is None else self._environ
         for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if self._trust_env else ():
-            if os.environ.get(variable):
-                path = os.environ[variable]
+            if environ.get(variable):
+                path = str(environ[variable])
                 name = f"{variable} {path}"
                 break
         load_roots(self.context, path, name)
-        self.context.load_default_certs()
+        load_default_certs(self.context, self._environ)
         self.roots += ["the system's store", name]
         self.can_add_system_roots = False
 
@@ -237,6 +240,20 @@ def load_roots(context: ssl.SSLContext, path: str, name: str) -> None:
         raise ConfigurationError(f"{name}: {path} holds no certificate in PEM or DER") from exc
     except (OSError, ValueError) as exc:
         raise ConfigurationError(f"{name}: {path} cannot be read: {getattr(exc, 'strerror', None) or exc}") from exc
+
+
+def load_default_certs(context: ssl.SSLContext, environ: Mapping[str, str] | None) -> None:
+    """Load the system's roots; SSL_CERT_FILE and SSL_CERT_DIR are read from ``environ``, by default the process's."""
+    if environ is None or sys.platform == "win32":
+        context.load_default_certs()
+        return
+    names = ssl.get_default_verify_paths()
+    file = environ.get(names.openssl_cafile_env, names.openssl_cafile)
+    folder = environ.get(names.openssl_capath_env, names.openssl_capath)
+    with contextlib.suppress(OSError):  # as OpenSSL passes over what cannot be read
+        context.load_verify_locations(cafile=file)
+    with contextlib.suppress(OSError):
+        context.load_verify_locations(capath=folder)
 
 
 def load_client_cert(context: ssl.SSLContext, config: Mapping[str, Any]) -> None:

@@ -19,9 +19,16 @@ import weakref
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Callable, Mapping, NamedTuple, TypeVar
 from urllib.parse import urlsplit
+from urllib.request import proxy_bypass_environment
 
 import requests
-from requests.utils import get_environ_proxies, select_proxy
+from requests.utils import (
+    address_in_network,
+    get_environ_proxies,
+    is_ipv4_address,
+    is_valid_cidr,
+    select_proxy,
+)
 
 from . import auth
 from .body import MAX_ERROR_BODY, NETWORK_ERRORS, BodyReader, Response, check_length
@@ -458,13 +465,27 @@ def proxies_for(url: str, config: Mapping[str, Any]) -> dict[str, str]:
     scheme, proxy, where = urlsplit(url).scheme, config["proxy"], "proxy (GIGACHAT_PROXY)"
     local = scheme == "http" and is_loopback(host_of(url))
     if proxy is None and config["trust_env"] and not local:
-        proxy, where = select_proxy(url, get_environ_proxies(url, no_proxy=None)), "the proxy of the environment"
+        proxy, where = select_proxy(url, environ_proxies(url, config["environ"])), "the proxy of the environment"
     if not proxy or (local and not config["allow_http"] and not is_loopback(host_of(proxy))):
         return {}
     try:
         return {scheme: usable_proxy(proxy)}
     except ValueError as exc:
         raise ConfigurationError(f"{where}: {exc}") from None
+
+
+def environ_proxies(url: str, environ: Mapping[str, str] | None) -> dict[str, str]:
+    """List the proxies of an environment by scheme, none for a host of NO_PROXY; None is the process's environment."""
+    if environ is None:
+        found: dict[str, str] = get_environ_proxies(url, no_proxy=None)
+        return found
+    ordered = sorted(environ, key=str.islower)  # names in lower case win, as everywhere
+    by_scheme = {name.lower()[: -len("_proxy")]: environ[name] for name in ordered if name.lower().endswith("_proxy")}
+    host, networks = host_of(url), by_scheme.get("no", "").replace(" ", "").split(",")
+    bypass = proxy_bypass_environment(urlsplit(url).netloc, by_scheme) or (
+        is_ipv4_address(host) and any(is_valid_cidr(net) and address_in_network(host, net) for net in networks)
+    )
+    return {} if bypass else by_scheme
 
 
 def _option_hint(name: str, request: Request) -> str:

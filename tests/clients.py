@@ -44,8 +44,8 @@ def crossed(names, *columns, often, indirect=False):
 
 
 def new_client(**settings):
-    """Make a client that takes nothing from the machine and is closed when its test ends."""
-    OPENED.append(GigaChat(**{"env_file": False, "environ": {}, "trust_env": False, **settings}))
+    """Make a client that takes nothing from the machine (conftest.py cleans its environment) and is closed when its test ends."""
+    OPENED.append(GigaChat(**{"env_file": False, "trust_env": False, **settings}))
     return OPENED[-1]
 
 

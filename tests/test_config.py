@@ -115,7 +115,7 @@ def dotenv(tmp_path):
 
 
 def test_the_samples_cover_every_setting():
-    assert set(SAMPLES) | {"ssl_context"} == set(DEFAULTS) == set(load())
+    assert set(SAMPLES) | {"ssl_context"} == set(DEFAULTS) == set(load()) - {"environ"}
 
 
 @pytest.mark.parametrize("key", SAMPLES)
@@ -809,7 +809,7 @@ def test_redact_and_repr_show_no_secret(caplog):
     for pair in (USER, PAIR):
         pair = dict.fromkeys(pair, "S3CRET-3")
         shown_ids = ("'user': 'S3CRET-3'", "'client_id': 'S3CRET-3'")
-        everything += [repr({item for item in redact(load(**pair)).items() if "%r: %r" % item not in shown_ids})]
+        everything += [repr([item for item in redact(load(**pair)).items() if "%r: %r" % item not in shown_ids])]
     client = GigaChat(credentials=KEY, access_token=JWE, proxy=secrets["proxy"], env_file=False, environ={})
     everything += [repr(client), str(client), repr(vars(client))]
     for secret in (KEY, JWE, "S3CRET-1", "S3CRET-2", "S3CRET-3"):

@@ -61,7 +61,6 @@ def client():
         if api is not None:
             host = api.at("localhost")
             settings = dict({"base_url": host + "/api/v1", "auth_url": host + "/api/v2/oauth"}, **settings)
-        settings.setdefault("environ", {})
         giga = GigaChat(**dict({"access_token": "t", "env_file": False, "trust_env": False}, **settings))
         giga.pauses = []
         giga._transport.sleep = giga.pauses.append
@@ -1253,6 +1252,27 @@ def test_a_proxy_of_the_environment_is_used_for_tls(monkeypatch, server, client,
     assert between.requests[0].method == "CONNECT"
 
 
+@pytest.mark.parametrize("variables, used", [
+    ({}, False), ({"HTTPS_PROXY": "http://{}"}, True), ({"all_proxy": "{}"}, True),
+    ({"HTTPS_PROXY": "http://127.0.0.1:1", "https_proxy": "http://{}"}, True),
+    ({"HTTPS_PROXY": "http://{}", "NO_PROXY": "127.0.0.0/8"}, False),
+    ({"HTTPS_PROXY": "http://{}", "no_proxy": ".example, 127.0.0.1"}, False),
+    ({"HTTPS_PROXY": "http://{}", "NO_PROXY": "10.0.0.0/8,example"}, True)])
+def test_a_given_environment_takes_the_place_of_the_process(monkeypatch, server, client, certs, proxy, variables, used):
+    host, between = server(CHAT, context=certs.context()), proxy()
+    for name in ("HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.setenv(name, "/nowhere")
+    environ = {name: value.format(f"127.0.0.1:{between.port}") for name, value in variables.items()}
+    bundle = {"REQUESTS_CA_BUNDLE": str(certs.ca_pem)}
+    url = f"https://127.0.0.1:{host.port}/v1"
+    client(base_url=url, trust_env=True, environ={**environ, **bundle}).chat("?")
+    assert len(between.requests) == used and len(host.requests) == 1
+    with pytest.raises(TLSError):
+        client(base_url=url, trust_env=True, environ=environ).chat("?")
+
+
 @pytest.mark.parametrize("exceptions", ["localhost", "[::1],localhost", "[::1], localhost", "*", "::1,localhost"])
 def test_a_host_that_is_excepted_from_proxies_is_asked_directly(monkeypatch, server, client, certs, exceptions):
     host = server(CHAT, context=certs.context())
@@ -1329,7 +1349,7 @@ def run_script(body, *arguments):
 MAKE = """
     def make(**settings):
         return GigaChat(base_url=sys.argv[1], auth_url=sys.argv[2], credentials=sys.argv[3], env_file=False,
-                        environ={}, trust_env=False, pool_timeout=1, **settings)
+                        trust_env=False, pool_timeout=1, **settings)
 """ + IN_CHILD
 
 
@@ -1416,7 +1436,7 @@ def test_a_child_forked_while_a_thread_fetches_a_token_does_not_wait_for_it(api)
 def test_a_child_forked_while_a_thread_loads_more_roots_does_not_wait_for_it():
     run_script(IN_CHILD + """
     import signal
-    giga = GigaChat(access_token="t", env_file=False, environ={}, trust_env=False)
+    giga = GigaChat(access_token="t", env_file=False, trust_env=False)
     url = giga.config["base_url"]
     def work():
         signal.alarm(5)

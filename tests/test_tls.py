@@ -67,7 +67,7 @@ def client():
     made, pauses = [], []
 
     def make(kind=GigaChat, **settings):
-        options = {"env_file": False, "environ": {}, "access_token": "a-token", "timeout": 5}
+        options = {"env_file": False, "access_token": "a-token", "timeout": 5}
         made.append(kind(**dict(options, **settings)))
         made[-1]._transport.sleep = pauses.append
         return made[-1]
@@ -272,11 +272,16 @@ def test_an_address_is_matched_against_the_certificate(client, server, certs, ro
         ({"REQUESTS_CA_BUNDLE": "missing"}, {"trust_env": False, "ca_bundle_file": "ca_pem"}, True),
     ],
 )
+@pytest.mark.parametrize("given", [False, True], ids=["process", "mapping"])
 def test_the_environments_bundles_count_by_default_alone(
-    client, server, certs, road, monkeypatch, variables, settings, accepted
+    client, server, certs, road, monkeypatch, variables, settings, accepted, given
 ):
-    for name, value in variables.items():
-        monkeypatch.setenv(name, str(getattr(certs, value, value)))
+    variables = {name: value and str(getattr(certs, value, value)) for name, value in variables.items()}
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
+        elsewhere = certs.other_pem if accepted else certs.ca_pem  # would turn the outcome round
+        monkeypatch.setenv(name, str(elsewhere) if given else variables.get(name, ""))
+    if given:
+        settings = dict(settings, environ=variables)
     if "ca_bundle_file" in settings:
         settings = dict(settings, ca_bundle_file=getattr(certs, settings["ca_bundle_file"]))
     running = server(MODELS, context=certs.context())
@@ -299,7 +304,7 @@ CERTIFI_SCRIPT = """
 import json, sys
 from gigachat_lite import GigaChat, TLSError
 for settings in json.loads(sys.argv[1]):
-    with GigaChat(env_file=False, environ={}, access_token="t", **settings) as giga:
+    with GigaChat(env_file=False, access_token="t", **settings) as giga:
         try:
             giga.get_models()
             print("accepted")
