@@ -19,7 +19,6 @@ import weakref
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Callable, Mapping, NamedTuple, TypeVar
 from urllib.parse import urlsplit
-from urllib.request import proxy_bypass_environment
 
 import requests
 from requests.utils import (
@@ -481,11 +480,13 @@ def environ_proxies(url: str, environ: Mapping[str, str] | None) -> dict[str, st
         return found
     ordered = sorted(environ, key=str.islower)  # names in lower case win, as everywhere
     by_scheme = {name.lower()[: -len("_proxy")]: environ[name] for name in ordered if name.lower().endswith("_proxy")}
-    host, networks = host_of(url), by_scheme.get("no", "").replace(" ", "").split(",")
-    bypass = proxy_bypass_environment(urlsplit(url).netloc, by_scheme) or (
-        is_ipv4_address(host) and any(is_valid_cidr(net) and address_in_network(host, net) for net in networks)
-    )
-    return {} if bypass else by_scheme
+    host, netloc = host_of(url), urlsplit(url).netloc
+    for item in by_scheme.get("no", "").replace(" ", "").lower().split(","):
+        name = item.lstrip(".")
+        network = is_ipv4_address(host) and is_valid_cidr(name) and address_in_network(host, name)
+        if name and (network or name in ("*", host, netloc, f"[{host}]") or host.endswith("." + name)):
+            return {}
+    return by_scheme
 
 
 def _option_hint(name: str, request: Request) -> str:

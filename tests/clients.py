@@ -44,7 +44,7 @@ def crossed(names, *columns, often, indirect=False):
 
 
 def new_client(**settings):
-    """Make a client that takes nothing from the machine (conftest.py cleans its environment) and is closed when its test ends."""
+    """Make a client that is closed when its test ends; conftest.py keeps the machine's settings out."""
     OPENED.append(GigaChat(**{"env_file": False, "trust_env": False, **settings}))
     return OPENED[-1]
 
