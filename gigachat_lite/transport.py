@@ -21,13 +21,7 @@ from typing import TYPE_CHECKING, Any, Callable, Mapping, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import requests
-from requests.utils import (
-    address_in_network,
-    get_environ_proxies,
-    is_ipv4_address,
-    is_valid_cidr,
-    select_proxy,
-)
+from requests.utils import select_proxy
 
 from . import auth
 from .body import MAX_ERROR_BODY, NETWORK_ERRORS, BodyReader, Response, check_length
@@ -36,8 +30,9 @@ from .context import check_headers, context_headers
 from .exceptions import ConfigurationError, GigaChatException, printable
 from .limiter import ConcurrencyLimiter, cancel_token
 from .models.base import with_headers
+from .proxies import proxies_for
 from .tls import OLD_URLLIB3, HostTLS, TLSAdapter
-from .validators import SecretStr, host_of, is_loopback, usable_proxy
+from .validators import SecretStr, host_of
 
 if TYPE_CHECKING:
     from .annotations import Options
@@ -117,7 +112,7 @@ def retry_delay(
 
 
 class Session(requests.Session):
-    """A session that follows no redirects, keeps no cookies, and reads no environment: see ``proxies_for``."""
+    """A session that follows no redirects, keeps no cookies, and reads no environment: see proxies.py."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -454,39 +449,6 @@ def limit_timeout(timeout: float | None, until: float | None) -> float | None:
     if left <= 0:
         raise socket.timeout("deadline")
     return left if timeout is None else min(timeout, left)
-
-
-def proxies_for(url: str, config: Mapping[str, Any]) -> dict[str, str]:
-    """Find the proxy for a URL, in the form that requests takes; empty where there is none.
-
-    Clear text for this machine, which needs no ``allow_http``, does not go through a proxy elsewhere.
-    """
-    scheme, proxy, where = urlsplit(url).scheme, config["proxy"], "proxy (GIGACHAT_PROXY)"
-    local = scheme == "http" and is_loopback(host_of(url))
-    if proxy is None and config["trust_env"] and not local:
-        proxy, where = select_proxy(url, environ_proxies(url, config["environ"])), "the proxy of the environment"
-    if not proxy or (local and not config["allow_http"] and not is_loopback(host_of(proxy))):
-        return {}
-    try:
-        return {scheme: usable_proxy(proxy)}
-    except ValueError as exc:
-        raise ConfigurationError(f"{where}: {exc}") from None
-
-
-def environ_proxies(url: str, environ: Mapping[str, str] | None) -> dict[str, str]:
-    """List the proxies of an environment by scheme, none for a host of NO_PROXY; None is the process's environment."""
-    if environ is None:
-        found: dict[str, str] = get_environ_proxies(url, no_proxy=None)
-        return found
-    ordered = sorted(environ, key=str.islower)  # names in lower case win, as everywhere
-    by_scheme = {name.lower()[: -len("_proxy")]: environ[name] for name in ordered if name.lower().endswith("_proxy")}
-    host, netloc = host_of(url), urlsplit(url).netloc
-    for item in by_scheme.get("no", "").replace(" ", "").lower().split(","):
-        name = item.lstrip(".")
-        network = is_ipv4_address(host) and is_valid_cidr(name) and address_in_network(host, name)
-        if name and (network or name in ("*", host, netloc, f"[{host}]") or host.endswith("." + name)):
-            return {}
-    return by_scheme
 
 
 def _option_hint(name: str, request: Request) -> str:

@@ -114,20 +114,6 @@ def proxy(value: Any) -> SecretStr:
     return SecretStr(url)
 
 
-def usable_proxy(value: Any) -> SecretStr:
-    """Check that requests can use a proxy here."""
-    checked = proxy(value)
-    scheme = checked.partition("://")[0].lower()
-    if scheme not in ("http", "socks4", "socks4a", "socks5", "socks5h"):
-        raise ValueError(f"a proxy of scheme {scheme!r} is not supported; use http:// or socks5h://")
-    if scheme != "http":
-        try:
-            import socks  # type: ignore[import-untyped] # noqa: F401
-        except ImportError:
-            raise ValueError("a SOCKS proxy needs PySocks (pip install pysocks), or use an http:// proxy") from None
-    return checked
-
-
 # Text, keys and tokens
 
 

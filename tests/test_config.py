@@ -15,7 +15,7 @@ import pytest
 
 from gigachat_lite import ConfigurationError, GigaChat, ModelNotSpecifiedError, load_config, redact
 from gigachat_lite.config import DEFAULTS
-from gigachat_lite.transport import proxies_for
+from gigachat_lite.proxies import proxies_for
 
 KEY = base64.b64encode(b"c1d2e3f4-0000-4000-8000-000000000001:s3cr3t-of-the-key").decode()
 OTHER_KEY = base64.b64encode(b"c1d2e3f4-0000-4000-8000-000000000002:an0ther-s3cr3t").decode()
