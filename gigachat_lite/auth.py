@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import copy
-import json
 import logging
 import math
 import re
@@ -16,7 +15,8 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Callable, Mapping, NamedTuple
 from urllib.parse import urlencode
 
-from .exceptions import ConfigurationError, GigaChatException, RequestTimeout
+from .exceptions import GigaChatException, RequestTimeout
+from .json_text import decode_body
 from .validators import SecretStr
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("gigachat_lite")
 
 EARLY_RENEWAL_TIMEOUT = 10.0  # seconds that an early renewal may cost the call that makes it
-NO_AUTH_METHOD = (
-    "no way to authorise: set credentials (GIGACHAT_CREDENTIALS, in the environment or in a .env of the working "
-    "directory or above it), client_id and client_secret, user and password, access_token, or cert_file; a key is "
-    "made at https://developers.sber.ru/studio"
+NO_KEY = (
+    "there is no key: put GIGACHAT_CREDENTIALS=… into the environment or into a file .env here, or give credentials=; "
+    "a key is made at https://developers.sber.ru/studio. To try without one and without a network: "
+    "python -m gigachat_lite.emulator -- python script.py"
 )
 
 
@@ -194,13 +194,10 @@ class TokenCache:
 Post = Any  # a function: post(url, body, make_headers, until) returns the response
 
 
-def should_fetch(config: Mapping[str, Any]) -> bool:
-    """Tell whether tokens are fetched: not with a given token alone, nor with a client certificate, which needs none.
-
-    True also where nothing is set at all: ``fetch_token()`` then says so.
-    """
+def lacks_key(config: Mapping[str, Any]) -> bool:
+    """Tell whether nothing is set that authorises a call: no key, password or token, and no client certificate."""
     given = config["access_token"] or config["cert_file"] or config["ssl_context"] is not None
-    return auth_address(config) is not None or not given
+    return auth_address(config) is None and not given
 
 
 def auth_address(config: Mapping[str, Any]) -> tuple[str, str] | None:
@@ -213,11 +210,8 @@ def auth_address(config: Mapping[str, Any]) -> tuple[str, str] | None:
     return None
 
 
-def fetch_token(config: Mapping[str, Any], post: Post, until: float | None) -> Token:
+def fetch_token(config: Mapping[str, Any], address: tuple[str, str], post: Post, until: float | None) -> Token:
     """Fetch a token with a key from OAuth, or with a user's password from POST /token."""
-    address = auth_address(config)
-    if address is None:
-        raise ConfigurationError(NO_AUTH_METHOD)
     url, key = address
     by_key = bool(config["credentials"] or config["client_secret"])
     body = urlencode({"scope": config["scope"]}).encode("ascii") if by_key else b""
@@ -231,7 +225,7 @@ def fetch_token(config: Mapping[str, Any], post: Post, until: float | None) -> T
     response = post(url, body, headers, until)
     date, buffer = response.headers.get("Date"), config["token_expiry_buffer_ms"] / 1000
     try:
-        data = json.loads(response.content.decode("utf-8"))
+        data = decode_body(response.content)
         token = new_token(data, date, time.time(), time.monotonic(), buffer)
     except (ValueError, AttributeError, RecursionError):
         token = None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.client
-import json
 import os
 import re
 import socket
@@ -16,6 +15,7 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from .exceptions import GigaChatException, StreamError
+from .json_text import decode_body
 from .limiter import Place, this_thread
 
 NETWORK_ERRORS = (OSError, HTTPError, http.client.HTTPException)  # what requests and those below it raise
@@ -37,7 +37,7 @@ class Response(NamedTuple):
     def json(self) -> Any:
         """Decode the body."""
         try:
-            return decode_json(self.content.decode("utf-8"))
+            return decode_body(self.content)
         except (ValueError, RecursionError):
             pass
         raise self.error("the answer is not JSON: " if self.content.strip() else "the answer is empty")
@@ -47,22 +47,6 @@ class Response(NamedTuple):
         from .diagnose import error_from_response
 
         return error_from_response(self._replace(content=self.content[:MAX_ERROR_BODY]), message, status_code)
-
-
-def _reject_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
-
-
-_decoder = json.JSONDecoder(parse_constant=_reject_constant)
-
-
-def decode_json(text: str) -> Any:
-    """Decode JSON, and refuse NaN and Infinity; faster than json.loads where no white space surrounds the value."""
-    try:
-        value, end = _decoder.raw_decode(text)
-    except ValueError:
-        end = -1
-    return value if end == len(text) else _decoder.decode(text)
 
 
 class BodyReader:

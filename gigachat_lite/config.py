@@ -74,7 +74,7 @@ VALIDATORS: dict[str, Callable[[Any], Any]] = {
     "flags": validators.items,
     "proxy": validators.proxy,
 }
-SECRETS = ("credentials", "client_secret", "access_token", "password", "key_file_password", "proxy", "environ")
+SECRETS = ("credentials", "client_secret", "access_token", "password", "key_file_password", "proxy")
 PREFIX = "GIGACHAT_"
 KEY_ALIASES = ("auth_key", "api_key", "authorization_key", "authorization_data")
 AUTH_METHODS = (("credentials",), ("client_id", "client_secret"), ("user", "password"))
@@ -148,7 +148,7 @@ def redact(config: Mapping[str, Any]) -> dict[str, Any]:
     >>> redact({"credentials": "c2VjcmV0", "scope": "GIGACHAT_API_PERS", "password": None})
     {'credentials': '***', 'scope': 'GIGACHAT_API_PERS', 'password': None}
     """
-    return {key: "***" if key in SECRETS and value else value for key, value in config.items()}
+    return {key: "***" if key in (*SECRETS, "environ") and value else value for key, value in config.items()}
 
 
 def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:

@@ -29,9 +29,10 @@ of each is one line without secrets. Only misuse, such as a misspelt field, is a
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any, Mapping
+
+from .json_text import decode_body
 
 
 class GigaChatException(Exception):
@@ -198,7 +199,7 @@ class ServerError(ResponseError):
 
 def decoded(content: bytes) -> Any:
     try:
-        return json.loads(content.decode("utf-8")) if content else None
+        return decode_body(content) if content else None
     except (ValueError, RecursionError):
         return None
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, List, Mapping, Sequence, Union
 from urllib.parse import quote, urlencode
 
 from . import models
-from .body import Response, decode_json
+from .body import Response
 from .config import did_you_mean
 from .context import chat_completions_url_cvar, chat_url
+from .json_text import decode_body
 from .models import (
     A,
     ChatCompletion,
@@ -200,7 +201,7 @@ class BatchesResource(Resource):
 
     def _read_line(self, response: Response, line: bytes) -> dict[str, Any]:
         try:
-            value = decode_json(line.decode("utf-8"))
+            value = decode_body(line)
         except (ValueError, RecursionError):
             value = None
         if isinstance(value, dict):

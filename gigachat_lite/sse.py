@@ -7,8 +7,9 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Mapping, TypeVar
 
 from .accumulators import ChatAccumulator
-from .body import BodyReader, decode_json
+from .body import BodyReader
 from .exceptions import GigaChatException, StreamError, TLSError, TransportError, excerpt
+from .json_text import decode_json, unfinished
 from .models import Answer, ChatCompletion, ChatCompletionChunk, Obj, Usage, with_headers
 from .models.base import set_x_headers
 
@@ -150,6 +151,7 @@ class EventStream:
         self._body = body
         self._events = iter_events(body)
         self._answer = self._accumulator()
+        self._halves: dict[tuple[Any, ...], str] = {}  # of surrogate pairs, by their place in an event
         self._error: GigaChatException | None = None
         self._closed = False
 
@@ -172,6 +174,8 @@ class EventStream:
                 done = data == "[DONE]"
                 chunk = None if done else self._decode(name, data)
                 if self._end in (name, data):
+                    for rest in unfinished(self._halves):
+                        self._answer.add(rest)
                     self.completion = with_headers(self._whole(self._answer.whole()), self.x_headers)
                 if chunk is not None:
                     yield chunk
@@ -243,7 +247,7 @@ class EventStream:
     def _decode(self, name: str, data: str) -> Any:
         """Make a chunk of an event; None for one without choices, as a heartbeat or the usage alone."""
         try:
-            value = decode_json(data)
+            value = decode_json(data, self._halves)
         except (ValueError, RecursionError):
             value = None
         known = name in ("message", "error")

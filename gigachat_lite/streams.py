@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Iterator
 
 from .accumulators import MessageAccumulator, ThreadAccumulator
-from .body import decode_json
+from .json_text import decode_json
 from .models import (
     ChatCompletionResponse,
     ChatUsage,
@@ -56,7 +56,7 @@ class ChatStream(EventStream):
     def _decode(self, name: str, data: str) -> Any:
         """Make a chunk of an event; None for an unknown one that is no JSON object."""
         try:
-            value = decode_json(data)
+            value = decode_json(data, self._halves)
         except (ValueError, RecursionError):
             value = None
         if not isinstance(value, dict):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import io
-import json
 import logging
 import os
 import random
@@ -28,6 +27,7 @@ from .body import MAX_ERROR_BODY, NETWORK_ERRORS, BodyReader, Response, check_le
 from .config import convert, did_you_mean
 from .context import check_headers, context_headers
 from .exceptions import ConfigurationError, GigaChatException, printable
+from .json_text import decode_body
 from .limiter import ConcurrencyLimiter, cancel_token
 from .models.base import with_headers
 from .proxies import proxies_for
@@ -135,12 +135,13 @@ class Transport:
         self._starting: dict[int, object] = {}  # by process
         token = auth.Token(config["access_token"]) if config["access_token"] else None
         post = weakref.WeakMethod(self._post_for_token)  # else only the cyclic collector would free a client
+        address, self._lacks_key = auth.auth_address(config), auth.lacks_key(config)
 
         def fetch(until: float | None) -> auth.Token:
-            return auth.fetch_token(config, post(), until)
+            return auth.fetch_token(config, address, post(), until)  # type: ignore[arg-type] # it is not None
 
         file = functools.partial(token_file, config)
-        self.tokens = auth.TokenCache(fetch if auth.should_fetch(config) else None, token, file=file)
+        self.tokens = auth.TokenCache(fetch if address else None, token, file=file)
         headers = {"User-Agent": "gigachat-lite/" + __version__, "Accept-Encoding": "gzip"}
         self._template = requests.Request("GET", "http://localhost/", headers=headers).prepare()
         self._start()
@@ -205,6 +206,8 @@ class Transport:
         headers = context_headers()
         if options or headers or self.config["deadline"] is not None:
             request = self._with_options(request, options or {}, headers)
+        if self._lacks_key and "Authorization" not in request.headers:
+            raise ConfigurationError(auth.NO_KEY)
         place = None
         if request.limited or (request.limited is None and request.retry == "paid"):
             cancel = cancel_token.get()
@@ -223,6 +226,8 @@ class Transport:
 
     def get_token(self, deadline: float | None = None) -> auth.Token | None:
         """Return a valid access token, fetching one where needed; None where none is used."""
+        if self._lacks_key:
+            raise ConfigurationError(auth.NO_KEY)
         self.check_process()
         return self.tokens.get(self.until(deadline))
 
@@ -419,7 +424,7 @@ def hidden_status(content: bytes) -> int:
     if len(content) > MAX_HIDDEN_ERROR or b'"status"' not in content:
         return 0
     try:
-        value = json.loads(content.decode("utf-8"))
+        value = decode_body(content)
     except (ValueError, RecursionError):
         return 0
     status = value.get("status") if isinstance(value, dict) else None

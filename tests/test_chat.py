@@ -535,6 +535,19 @@ def test_compressed_errors_are_read_and_broken_ones_are_still_errors(api, client
             giga.chat("x")
 
 
+def test_a_byte_order_mark_before_json_is_passed_over(api, client):
+    mark, token = b"\xef\xbb\xbf", b'{"access_token":"t-1","expires_at":4102444800000}'
+    hidden = reply(200, mark + b'{"status":422,"message":"hidden"}')
+    refused = reply(422, mark + b'{"status":422,"message":"plain"}')
+    running = api([reply(body=mark + CHAT_BODY), hidden, refused], oauth=reply(body=mark + token))
+    giga = client(running, access_token=None, credentials="YTpi")
+    assert giga.chat("x").choices[0].message.content == CHAT_TEXT
+    for message in ("hidden", "plain"):
+        with pytest.raises(ResponseError) as caught:
+            giga.chat("x")
+        assert (caught.value.status_code, caught.value.message) == (422, message)
+
+
 # ---- Models
 
 

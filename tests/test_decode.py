@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from gigachat_lite import StreamError, sse
-from gigachat_lite.body import decode_json
+from gigachat_lite.json_text import decode_json
 from gigachat_lite.sse import EVENT_LIMIT, iter_lines, iter_sse
 from servers import STREAM_BODY, STREAM_TEXTS
 

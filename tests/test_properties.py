@@ -16,6 +16,7 @@ import logging
 import math
 import os
 import pickle
+import re
 import time
 
 import pytest
@@ -31,9 +32,10 @@ from gigachat_lite import (
     TransportError,
 )
 from gigachat_lite.auth import new_token, parse_date
-from gigachat_lite.body import Response, decode_json
+from gigachat_lite.body import Response
 from gigachat_lite.config import DEFAULTS, SECRETS, load_config
 from gigachat_lite.diagnose import parse_retry_after
+from gigachat_lite.json_text import decode_json
 from gigachat_lite.models import Answer, Chat, Messages, Obj
 from gigachat_lite.sse import iter_lines, iter_sse
 from gigachat_lite.token_file import parse
@@ -262,7 +264,7 @@ TYPES = dict.fromkeys(DEFAULTS, str)
 TYPES.update(dict.fromkeys(["verify_ssl_certs", "auth_client_cert", "trust_env", "allow_http"], bool))
 TYPES.update(dict.fromkeys(["deadline", "pool_timeout", "retry_backoff_factor", "token_expiry_buffer_ms"], float))
 TYPES.update(timeout=tuple, max_connections=int, max_retries=int, flags=list, profanity_check=bool)
-TYPES.update(retry_on_status_codes=tuple, token_cache=(bool, str))
+TYPES.update(retry_on_status_codes=tuple, token_cache=(bool, str), environ=dict)
 MAY_BE_NONE = {key for key, value in DEFAULTS.items() if value is None} - {"max_connections"} | {"pool_timeout"}
 KEY_NAMES = [*SECRETS, "auth_key", "token"]
 NAMES = [*DEFAULTS, "auth_key", "api_key", "token", "verbose", "credentails", "basurl", "verify", "", "Ж"]
@@ -323,7 +325,7 @@ def test_settings_from_anywhere_are_a_config_or_an_error_without_secrets(hold, t
             told = told_by(error)
             assert "no such setting" in told and set(given) - set(DEFAULTS) - {"verbose"}
         else:
-            assert list(config) == list(DEFAULTS) and config["max_connections"] >= 1 and config["max_retries"] >= 0
+            assert list(config) == [*DEFAULTS, "environ"] and config["max_connections"] >= 1 and config["max_retries"] >= 0
             for key, value in config.items():
                 assert isinstance(value, TYPES[key]) or (value is None and key in MAY_BE_NONE), key
         assert MARKER not in emptied(log) + told or not secret
@@ -507,6 +509,14 @@ def slow_json(text):
     return json.loads(text, parse_constant=refuse)
 
 
+def without_halves(value):
+    if isinstance(value, dict):
+        return {without_halves(key): without_halves(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_halves(item) for item in value]
+    return re.sub("[\ud800-\udfff]", "\ufffd", value) if isinstance(value, str) else value
+
+
 @tried(300, 10)
 def test_a_body_is_json_or_an_error_that_says_so(hold):
     response = requests.Response()
@@ -517,7 +527,7 @@ def test_a_body_is_json_or_an_error_that_says_so(hold):
         if choices.number() % 4 == 3:
             data = bent(choices, json.dumps(choices.json()).encode())
         try:
-            expected = slow_json(data.decode())
+            expected = without_halves(slow_json(data.decode()))
         except (ValueError, RecursionError):
             with pytest.raises(ResponseError) as caught:
                 Response("http://127.0.0.1/", 200, {}, data).json()

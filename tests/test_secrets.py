@@ -374,7 +374,7 @@ def test_a_file_in_no_encoding_shows_no_secret(places, tmp_path):
 def test_a_proxy_of_the_environment_that_is_no_address_is_refused_without_its_password(address, places, monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", address)
     with pytest.raises(ConfigurationError, match="the proxy of the environment: an address such as") as caught:
-        GigaChat(access_token="t", environ={}, env_file=False)
+        GigaChat(access_token="t", env_file=False)
     places.look(caught.value)
 
 

@@ -227,3 +227,49 @@ def test_an_unknown_role_or_name_with_choices_is_passed_on(server, client):
 def test_usage_may_be_missing(server, client):
     stream = client(server(sse([event("a", finish_reason="stop"), "[DONE]"]))).stream("x")
     assert read(stream) == "a" and stream.usage is None and stream.completion.usage is None
+
+
+# Halves of surrogate pairs, which cannot be printed
+
+
+def halved(*contents):
+    """Make a stream whose contents go out as they are written here, as escapes."""
+    events = ['{"choices":[{"delta":{"content":"%s"},"index":0}]}' % content for content in contents]
+    events.append('{"choices":[{"delta":{},"index":0,"finish_reason":"stop"}]}')
+    return sse([f"data: {event}\n\n".encode() for event in [*events, "[DONE]"]])
+
+
+@pytest.mark.parametrize("contents, pieces, text", [
+    (["a\\ud83d", "\\ude00b"], ["a", "😀b"], "a😀b"),
+    (["\\uD83D", "\\uDE00"], ["", "😀"], "😀"),
+    (["\\ud83d\\ude00"], ["😀"], "😀"),
+    (["a\\ud83d", "b"], ["a", "\ufffdb"], "a\ufffdb"),
+    (["\\ude00b"], ["\ufffdb"], "\ufffdb"),
+    (["a\\ud83d"], ["a"], "a\ufffd"),
+    (["\\ud83d", "\\ud83d", "\\ude00"], ["", "\ufffd", "😀"], "\ufffd😀"),
+    (["\\\\ud83d", "x"], ["\\ud83d", "x"], "\\ud83dx"),
+])
+def test_halves_of_a_pair_in_two_events_are_joined(client, server, contents, pieces, text):
+    stream = client(server(halved(*contents))).stream("?")
+    assert [chunk.choices[0].delta.content or "" for chunk in stream][: len(pieces)] == pieces
+    assert stream.text == text == stream.completion.choices[0].message.content
+    text.encode("utf-8")
+
+
+def test_halves_of_two_choices_are_not_mixed(client, server):
+    events = ['{"choices":[{"delta":{"content":"\\ud83d"},"index":0},{"delta":{"content":"\\ud83c"},"index":1}]}',
+              '{"choices":[{"delta":{"content":"\\ude00"},"index":0},{"delta":{"content":"\\udf55"},"index":1}]}']
+    stream = client(server(sse([f"data: {event}\n\n".encode() for event in [*events, "[DONE]"]]))).stream("?")
+    list(stream)
+    assert [choice.message.content for choice in stream.completion.choices] == ["😀", "🍕"]
+
+
+def test_a_half_in_v2_and_in_an_answer_can_be_printed(client, server):
+    end = b'event: response.message.done\ndata: {"finish_reason":"stop"}\n\n'
+    said = 'event: response.message.delta\ndata: {"messages":[{"role":"assistant","content":[{"text":"%s"}]}]}\n\n'
+    events = [(said % half).encode() for half in ("a\\ud83d", "\\ude00", "\\ud83d")] + [end]
+    with client(server(sse(events))).chat.stream("?") as stream:
+        list(stream)
+    assert stream.text == stream.completion.text == "a😀\ufffd"
+    whole = client(server(reply(body=CHAT_BODY.replace(b"Hello.", b"\\ud83d\\ude00\\ud83d!")))).chat("?")
+    assert whole.choices[0].message.content == "😀\ufffd!"

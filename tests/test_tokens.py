@@ -11,6 +11,9 @@ import gc
 import json
 import logging
 import math
+import os
+import subprocess
+import sys
 import threading
 import time
 import traceback
@@ -20,6 +23,7 @@ from email.utils import formatdate
 
 import pytest
 
+import gigachat_lite
 from clients import finish, start
 from gigachat_lite import (
     AuthenticationError,
@@ -244,6 +248,21 @@ def test_without_credentials_the_first_request_says_so_and_nothing_is_sent(api, 
     giga.get_models(headers={"Authorization": "Bearer mine"})  # a caller that brings a header needs no settings
     giga.chat("?", headers={"Authorization": "Bearer mine"})
     assert bearers(server) == {"Bearer mine": 2}
+
+
+@pytest.mark.parametrize("call", ["chat('?')", "stream('?')", "get_models()", "get_token()", "embeddings(['?'])"])
+def test_a_script_without_credentials_ends_in_three_frames_and_one_line(call, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(f"import gigachat_lite\ngigachat_lite.GigaChat().{call}\n")
+    environ = {**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(gigachat_lite.__file__))}
+    environ["PYTHONIOENCODING"] = "utf-8"
+    done = subprocess.run([sys.executable, str(script)], env=environ, stderr=subprocess.PIPE, timeout=30)
+    lines = done.stderr.decode().splitlines()
+    assert len([line for line in lines if line.startswith("  File")]) <= 4  # the first is the script's own
+    assert "During handling" not in done.stderr.decode() and "direct cause" not in done.stderr.decode()
+    name, _, text = lines[-1].partition(": ")
+    assert name.endswith("ConfigurationError") and len(text) <= 300
+    assert all(part in text for part in ("GIGACHAT_CREDENTIALS", ".env", "developers.sber.ru", "gigachat_lite.emulator"))
 
 
 # Many threads, one token

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Callable, ClassVar, Dict, Iterable, Mappi
 from urllib.parse import quote
 
 from ..config import did_you_mean
+from ..json_text import join_halves
 
 if TYPE_CHECKING:
     from .tools import TokensCounts
@@ -379,7 +380,7 @@ def to_utf8(text: str) -> bytes:
     """Encode a text; halves of surrogate pairs, which UTF-8 has no room for, become U+FFFD."""
     if not isinstance(text, str):
         raise TypeError(f"a text is needed, not {type(text).__name__}")
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode("utf-8")
+    return join_halves(text).encode("utf-8")
 
 
 def _plain(value: Any) -> Any:
