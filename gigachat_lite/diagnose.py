@@ -1,52 +1,37 @@
-"""Explain failures: exceptions of requests and urllib3 and answers with an error become one error of this package.
+"""Explain failures: what happened, where, and what to do about it.
 
-Imported when something has failed. Pure functions over plain values; tables where they can be.
+Imported when something has failed. ``error_from_exception()`` turns what requests, urllib3, http.client, ssl, PySocks
+or the system raised into an error of this package, ``error_from_response()`` an answer with a status or a body that is
+none of the API's. Pure functions over plain values; advice.py has a table for each kind of failure.
 """
 
 from __future__ import annotations
 
+import errno
 import http.client
 import re
 import socket
 import ssl
+import sys
 import time
 import traceback
-from typing import TYPE_CHECKING, Any, Mapping, NamedTuple
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Callable, List, Mapping, NamedTuple, Tuple
+from urllib.parse import urljoin, urlsplit
 
 import requests
 from requests.structures import CaseInsensitiveDict
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ReadTimeoutError
+from urllib3.exceptions import ConnectTimeoutError, DecodeError, NewConnectionError, ReadTimeoutError
 
+from . import advice, exceptions
+from .advice import Advice, Table
 from .auth import parse_date
-from .exceptions import (
-    AuthenticationError,
-    BadRequestError,
-    ForbiddenError,
-    GigaChatException,
-    NotFoundError,
-    PaymentRequiredError,
-    RateLimitError,
-    RequestEntityTooLargeError,
-    RequestTimeout,
-    ResponseError,
-    ServerError,
-    TLSError,
-    TransportError,
-    UnprocessableEntityError,
-    excerpt,
-)
+from .exceptions import GigaChatException, ResponseError, excerpt, one_line, printable
 from .tls import GIVEN_CONTEXT
 from .validators import host_of
 
 if TYPE_CHECKING:
     from .body import Response
 
-SCOPES = (
-    "GIGACHAT_API_PERS (private persons), GIGACHAT_API_B2B (companies, prepaid), "
-    "GIGACHAT_API_CORP (companies, pay as you go)"
-)
-UNKNOWN_ISSUER = (2, 18, 19, 20, 21)  # OpenSSL's verify codes that more root certificates may cure
 MAX_SLEEP = 30 * 24 * 3600.0  # a program may sleep for what it is told, and no platform sleeps for ever
 TOKEN_IN_JSON = re.compile(rb'("(?:access_token|tok)"\s*:\s*")[^"]*')
 
@@ -55,8 +40,12 @@ class Attempt(NamedTuple):
     """What is known of the attempt that failed."""
 
     url: str
-    proxy: str | None = None
-    roots: list[str] = []
+    proxy: str = ""
+    proxy_source: str = ""  # the setting or the variable that names the proxy
+    proxy_schemes: Callable[[], List[str]] = list  # ask the proxy which authentication it wants
+    roots: List[str] = []  # the names of the root certificates in use
+    sent_chain: Tuple[int, str] = (0, "")  # how many certificates the server sent, and the issuer of the last
+    client_cert: bool = False  # there is one to be sent
     timeout: float | None = None  # to read, in seconds
     until: float | None = None  # the deadline, on the monotonic clock
     answered: bool = False  # the headers of an answer had come
@@ -81,23 +70,27 @@ def failure_of(exc: BaseException, attempt: Attempt) -> str:
     timeout = has(socket.timeout, ConnectTimeoutError, ReadTimeoutError, requests.exceptions.Timeout)
     if timeout and attempt.until is not None and time.monotonic() >= attempt.until - 0.01:
         return "deadline"
-    if any("Tunnel connection failed" in str(item) for item in chain if isinstance(item, OSError)):
+    if tunnel_status(chain) or socks_reply(chain) is not None:
         return "proxy"
     cut = any(map(_is_eof, chain)) or has(ConnectionError, http.client.RemoteDisconnected)
     if has(ssl.SSLError, requests.exceptions.SSLError) and not cut and not timeout:
-        return "unknown issuer" if verify_code(chain) in UNKNOWN_ISSUER else "tls"
+        return "unknown issuer" if verify_code(chain) in advice.UNKNOWN_ISSUER else "tls"
     if isinstance(exc, ValueError):
         return "not sent"  # refused by requests or urllib3
     if has(socket.gaierror):
         return "dns"
     if has(NewConnectionError):  # before ConnectTimeoutError, whose subclass it is in urllib3 1.26
-        return "refused"
+        return "no connection"
     if has(ConnectTimeoutError) or (attempt.in_handshake and timeout):
         return "connect timeout"
+    if any(isinstance(item, OSError) and item.filename for item in chain):
+        return "file"
     if attempt.in_handshake:
-        return "refused"
+        return "no connection"
     if timeout:
         return "body timeout" if attempt.answered else "read timeout"
+    if has(http.client.HTTPException, DecodeError) and not cut and not has(http.client.IncompleteRead):
+        return "protocol"
     if attempt.answered or (has(http.client.HTTPException) and not cut):
         return "broken"
     return "stale" if attempt.stale and cut and not _headers_begun(chain) else "lost"
@@ -136,20 +129,30 @@ def exception_chain(exc: BaseException) -> list[BaseException]:
     return found
 
 
-WHAT_HAPPENED = {
-    "dns": "the name cannot be resolved; check base_url, auth_url, and whether a proxy is needed (GIGACHAT_PROXY)",
-    "refused": "no connection; check base_url (GIGACHAT_BASE_URL) or auth_url, and whether a proxy is needed",
-    "connect timeout": "no connection within the connect timeout; a proxy may be needed (proxy, GIGACHAT_PROXY)",
-    "read timeout": "nothing came for {timeout} s (timeout, GIGACHAT_TIMEOUT)",
-    "body timeout": "nothing came for {timeout} s (timeout, GIGACHAT_TIMEOUT)",
-    "deadline": "the deadline of this call ran out; give it more (deadline, GIGACHAT_DEADLINE)",
-    "proxy": "the proxy refuses the connection",
-    "broken": "the answer broke off before its end; ask again",
-    "stale": "the connection was closed before the answer; ask again",
-    "lost": "the connection was closed before the answer (is a client certificate wanted? cert_file, key_file)",
-    "not sent": "the request cannot be sent",
-}
-CHECK_PROXY = "; check the proxy and its password (GIGACHAT_PROXY, HTTP_PROXY, HTTPS_PROXY)"
+def tunnel_status(chain: list[BaseException]) -> int:
+    """Return the status with which a proxy refused a CONNECT, 0 where none did.
+
+    >>> tunnel_status([OSError("Tunnel connection failed: 403 Forbidden")])
+    403
+    """
+    texts = (str(item) for item in chain if isinstance(item, OSError))
+    found = (re.search(r"Tunnel connection failed: (\d+)", text) for text in texts)
+    return next((int(match.group(1)) for match in found if match), 0)
+
+
+def socks_reply(chain: list[BaseException]) -> str | None:
+    """Return what a SOCKS proxy replied, as PySocks says it; None where none did, or the network to it failed."""
+    kind = getattr(sys.modules.get("socks"), "ProxyError", ())
+    replies = [item for item in chain if isinstance(item, kind)]
+    if not replies or any(getattr(item, "socket_err", None) for item in replies):
+        return None
+    return str(replies[0].args[0] if replies[0].args else "")
+
+
+def verify_code(chain: list[BaseException]) -> int | None:
+    """Return OpenSSL's reason for refusing a certificate, None where none was refused."""
+    codes = (getattr(exc, "verify_code", None) for exc in chain if isinstance(exc, ssl.SSLCertVerificationError))
+    return next((code for code in codes if code), None)
 
 
 def error_from_exception(exc: BaseException, attempt: Attempt) -> GigaChatException:
@@ -160,12 +163,13 @@ def error_from_exception(exc: BaseException, attempt: Attempt) -> GigaChatExcept
     if isinstance(exc, GigaChatException):  # a TransportError is an OSError, and caught with those of the network
         return exc
     failure, chain = failure_of(exc, attempt), exception_chain(exc)
-    error: GigaChatException
+    what, cure = explain(failure, chain, attempt)
+    timeout = failure in ("connect timeout", "read timeout", "body timeout", "deadline")
+    kind = exceptions.RequestTimeout if timeout else exceptions.TransportError
     if failure in ("tls", "unknown issuer"):
-        error = TLSError(explain_tls(chain, host_of(attempt.url), attempt.roots))
-    else:
-        timeout = failure in ("connect timeout", "read timeout", "body timeout", "deadline")
-        error = (RequestTimeout if timeout else TransportError)(_explain(failure, chain, attempt))
+        kind = exceptions.TLSError
+    error = kind(one_line(f"{_where(attempt)}: {what}", "; " + cure))
+    error.hint = cure
     for item in chain:
         item.__traceback__ = item.__context__ = None
         for name in ("request", "response", "url"):
@@ -175,113 +179,158 @@ def error_from_exception(exc: BaseException, attempt: Attempt) -> GigaChatExcept
     return error
 
 
-def _explain(failure: str, chain: list[BaseException], attempt: Attempt) -> str:
-    plain = failure == "lost" and attempt.url.startswith("http:")  # no certificates without TLS
-    what = WHAT_HAPPENED["stale" if plain else failure].format(timeout=attempt.timeout)
-    if attempt.proxy and failure in ("proxy", "stale", "lost", "dns", "refused", "connect timeout"):
-        what = what.partition(";")[0] + CHECK_PROXY
-    tunnel = next((str(item) for item in chain if "Tunnel connection failed" in str(item) and not item.__cause__), "")
-    system = next((item.strerror for item in reversed(chain) if isinstance(item, OSError) and item.strerror), "")
-    why = tunnel[tunnel.find("Tunnel") :].split("'")[0] or system
-    through = " through the proxy " + attempt.proxy.rpartition("://")[2].rpartition("@")[2] if attempt.proxy else ""
-    return f"{urlsplit(attempt.url).netloc}{through}: {what}{why and f' ({why})'}"
+def _where(attempt: Attempt) -> str:
+    host = urlsplit(attempt.url).netloc
+    if not attempt.proxy:
+        return host
+    return f"{host} through the proxy {attempt.proxy.rpartition('@')[2].rpartition('/')[2]} ({attempt.proxy_source})"
 
 
-def verify_code(chain: list[BaseException]) -> int | None:
-    """Return OpenSSL's reason for refusing a certificate, None where none was refused."""
-    codes = (getattr(exc, "verify_code", None) for exc in chain if isinstance(exc, ssl.SSLCertVerificationError))
-    return next((code for code in codes if code), None)
+def first(table: Table, text: str) -> Advice:
+    """Return the first row of a table whose pattern is found."""
+    return next(row for pattern, row in table if re.search(pattern, text, re.IGNORECASE))
 
 
-def explain_tls(chain: list[BaseException], host: str, roots: list[str]) -> str:
-    """Say in one line why a TLS connection failed, and what to do."""
-    code = verify_code(chain)
+def explain(failure: str, chain: list[BaseException], attempt: Attempt) -> Advice:
+    """Say what happened and what to do about it.
+
+    >>> explain("no connection", [ConnectionRefusedError(errno.ECONNREFUSED, "refused")], Attempt("https://host/"))[0]
+    'no connection: nothing listens there (refused)'
+    """
+    if failure in ("tls", "unknown issuer"):
+        return explain_tls(chain, attempt)
+    if failure == "proxy":
+        return explain_proxy(chain, attempt)
+    system = next((item for item in reversed(chain) if isinstance(item, OSError) and item.strerror), OSError())
+    (what, cure), why = advice.FAILURES[failure], str(system.strerror or "")
+    if failure == "protocol":
+        what, cure = first(advice.PROTOCOL, " ".join(f"{type(item).__name__}{item.args!r}" for item in chain))
+        why = str(chain[-1].args[0] if chain[-1].args else "")[:60]
+    elif failure == "file":
+        why = f"{system.filename}: {why}"
+    elif failure in ("no connection", "dns"):
+        detail, cure = first(advice.ERRNOS, error_name(system))
+        what = f"{what}: {detail}" if detail not in what else what
+    if attempt.proxy and failure in ("no connection", "dns", "connect timeout"):
+        cure = "check the proxy's address" + ("; socks5h:// leaves names to it" if "socks" in attempt.proxy else "")
+    elif failure == "lost":
+        cure = cure.format(wanted=advice.WANTED_AFTER_LOSS[attempt.url.partition(":")[0], attempt.client_cert])
+    return what.format(timeout=attempt.timeout) + (why and f" ({why})"), cure
+
+
+def error_name(exc: OSError) -> str:
+    """Name an error of the system as C does, "" for one without a number.
+
+    >>> error_name(OSError(errno.EMFILE, "")), error_name(socket.gaierror(socket.EAI_AGAIN, ""))
+    ('EMFILE', 'EAI_AGAIN')
+    """
+    if isinstance(exc, socket.gaierror):
+        return next((name for name in dir(socket) if name[:4] == "EAI_" and getattr(socket, name) == exc.errno), "EAI_")
+    return errno.errorcode.get(exc.errno or 0, "")
+
+
+def explain_proxy(chain: list[BaseException], attempt: Attempt) -> Advice:
+    """Say what a proxy refuses, with its own words for it, and what to do."""
+    reply, status, schemes = socks_reply(chain), tunnel_status(chain), []  # type: str | None, int, list[str]
+    if reply is not None:
+        (what, cure), why = first(advice.SOCKS, reply), reply
+    else:
+        text = next(str(item) for item in chain if "Tunnel connection failed" in str(item) and not item.__cause__)
+        (what, cure), why = first(advice.CONNECT, str(status)), text.partition("failed: ")[2].split("'")[0]
+        schemes = attempt.proxy_schemes() if status == 407 else []
+    if schemes and "basic" not in map(str.lower, schemes):
+        what, cure = advice.OTHER_LOGIN
+    elif status == 407 and "@" in attempt.proxy:
+        what, cure = advice.REFUSED_LOGIN
+    scheme = attempt.proxy.partition("://")[0]
+    what, cure = (text.format(schemes=" or ".join(schemes), scheme=scheme) for text in (what, cure))
+    return f"{what} ({why})", cure
+
+
+def explain_tls(chain: list[BaseException], attempt: Attempt) -> Advice:
+    """Say why a TLS connection failed, and what to do."""
+    code, (count, issuer) = verify_code(chain), attempt.sent_chain
     error = next((exc for exc in chain if isinstance(exc, ssl.SSLError)), None)
     why = getattr(error, "verify_message", "") or getattr(error, "reason", None) or str(error or chain[-1])
     words = re.sub(r"^\[.*?\] | \(_ssl.*$", "", str(why)).replace("_", " ").lower().rstrip(".")
-    if code in UNKNOWN_ISSUER and roots == [GIVEN_CONTEXT]:
-        advice = "load the missing root into the ssl_context"
-    elif code in UNKNOWN_ISSUER:
-        advice = "give the missing root as ca_bundle_file (GIGACHAT_CA_BUNDLE_FILE)"
-    elif code == 62 or "match" in words:
-        advice = "the certificate is another host's: check base_url and auth_url"
-    elif code in (9, 10):
-        advice = "check the clock of this machine; if it is right, the server's certificate has to be renewed"
-    elif "certificate required" in words or "handshake failure" in words or "alert" in words:
-        advice = "the server may want a client certificate (cert_file, key_file), or other ones than given"
-    elif "wrong version" in words or "unknown protocol" in words:
-        advice = "the server does not speak TLS there: check the port and the proxy"
+    if code:
+        cure = next((cure for codes, cure in advice.VERIFY if code in codes), advice.FAULTY)
     else:
-        advice = "check base_url, auth_url and the proxy"
-    return "TLS with {} failed: {}. Roots in use: {}. What to do: {}.".format(host, words, ", ".join(roots), advice)
+        cure = next(cure for pattern, cure in advice.HANDSHAKE if re.search(pattern, words))
+        cure = cure.format(cert=advice.CLIENT_CERT[attempt.client_cert])
+    if code in advice.UNKNOWN_ISSUER:
+        alone = code != 18 and count < 2
+        cure = advice.GIVE_CONTEXT if attempt.roots == [GIVEN_CONTEXT] else advice.NO_CHAIN if alone else cure
+        words += f" {issuer!r}" if issuer else ""
+    return f"TLS failed: {words} (roots: {', '.join(attempt.roots)})", cure
 
 
 # Answers
 
-
 BY_STATUS: dict[int, type[ResponseError]] = {
-    400: BadRequestError,
-    401: AuthenticationError,
-    402: PaymentRequiredError,
-    403: ForbiddenError,
-    404: NotFoundError,
-    413: RequestEntityTooLargeError,
-    422: UnprocessableEntityError,
-    429: RateLimitError,
-}
-CLASSIC = "//gigachat.devices.sberbank.ru"
-NEWER = " Newer models are only on GIGACHAT_BASE_URL=https://api.giga.chat/v1."
-NOT_THE_API = (
-    "That is not the API: check base_url (it ends in /api/v1, or /v1 on api.giga.chat), auth_url and the proxy."
-)
-# By the codes of OAuth (up to 99), and by the statuses of all other answers.
-HINTS: dict[int, str] = {
-    1: f"The scope is misspelt: it is one of {SCOPES}.",
-    4: "credentials is the authorization key of the cabinet, base64 of client_id:client_secret: copy it whole.",
-    5: f"No scope was sent: give one of {SCOPES}.",
-    6: "The authorization key is not known: copy it again from the cabinet, or make a new one there.",
-    7: f"The key belongs to another scope: set GIGACHAT_SCOPE (scope=) to one of {SCOPES}.",
-    400: "The message says what the service could not read.",
-    401: "Check the key (GIGACHAT_CREDENTIALS), the token or the password that this client was given.",
-    402: "The tokens of this model are used up: buy more, or name another model (GIGACHAT_MODEL).",
-    403: "The account's contract does not cover this call, or the address serves something else.",
-    404: "Check base_url (GIGACHAT_BASE_URL) and the id.",
-    407: "The proxy wants a user and a password: proxy=http://user:password@host:port (GIGACHAT_PROXY, HTTP_PROXY).",
-    413: "The prompt is larger than the model's context: shorten it or its history.",
-    422: "The message says what is wrong in the request.",
-    429: "A private person's key allows one request at a time, a company's ten: see max_connections, or repeat later.",
+    400: exceptions.BadRequestError,
+    401: exceptions.AuthenticationError,
+    402: exceptions.PaymentRequiredError,
+    403: exceptions.ForbiddenError,
+    404: exceptions.NotFoundError,
+    413: exceptions.RequestEntityTooLargeError,
+    422: exceptions.UnprocessableEntityError,
+    429: exceptions.RateLimitError,
 }
 
 
-def hint_for(status: int, code: Any, message: str, url: str = "") -> str:
-    """Say what to do about an answer.
+def hint_for(status: int, code: Any, message: str, url: str = "", gateway: str = "") -> str:
+    """Say what to do about an answer; ``gateway`` names the author of a page that is not the service's JSON.
 
     >>> hint_for(400, 7, "scope from db not fully includes consumed scope").split(":")[0]
     'The key belongs to another scope'
+    >>> hint_for(413, None, "413 Request Entity Too Large", gateway="A gateway (nginx)").split(":")[0]
+    'A gateway (nginx) takes no request of this size'
     """
-    if type(code) is int and code < 100 and code in HINTS:  # a bool is an int too
-        return HINTS[code]
-    if status == 403 and message.startswith("Access to file"):
-        return "A file is readable only with the X-Client-ID that it was made with (client_id_cvar)."
-    if "SSL certificate" in message:
-        return "The server wants a client certificate: give cert_file and key_file."
+    if type(code) is int and code < 100 and code in advice.HINTS:  # a bool is an int too
+        return advice.HINTS[code]
+    newer = advice.NEWER if advice.CLASSIC in url else ""
+    if status == 404 and "/files/" in url and not gateway:
+        return "Check the file's id; a file that was deleted is gone."
+    for pattern, hint in advice.SAYINGS:
+        if re.search(pattern, message):
+            return hint + (newer if status == 404 else "")
+    if gateway:
+        other = "{gateway} failed: repeat later." if status >= 500 else "{gateway} answered: " + advice.ADDRESS
+        return advice.PAGES.get(status, other).format(gateway=gateway) + (newer if status in (403, 404, 405) else "")
     if status == 429 and url.endswith(("/oauth", "/token")):
         return "Tokens are asked for too often: repeat later, and let one client serve all calls."
-    if 300 <= status < 400:
-        return "Redirects are not followed, for they would carry the token along: check base_url (GIGACHAT_BASE_URL)."
-    if status == 404 and "/files/" in url:
-        return "Check the file's id; a file that was deleted is gone."
     if status == 413 and url.endswith("/files"):
         return "The file is too large: an image may have 15 MB, audio 35 MB, a text 40 MB."
-    if status == 422 and "image processing" in message:
-        return "Name a model that reads pictures, such as GigaChat-2-Pro or GigaChat-2-Max."
-    if status == 400 and "JSON syntax" in message:
-        return "Some value has another type than the API wants, as a string where a number is due."
-    if status == 404 and message == "No such model":
-        return "Name another model: get_models() lists them." + (NEWER if CLASSIC in url else "")
-    if status in (403, 404) and CLASSIC in url:
-        return HINTS[status] + NEWER
-    return HINTS.get(status, "The service failed: repeat later." if status >= 500 else "")
+    if status >= 500:
+        return advice.HINTS.get(status, "The service failed: repeat later.")
+    return advice.HINTS.get(status, "The message says what was refused.") + (newer if status in (403, 404) else "")
+
+
+def redirect_hint(url: str, location: str) -> str:
+    """Say what to do about a redirect.
+
+    >>> redirect_hint("https://api.giga.chat/v1", "https://login.example/?next=api").split(":")[0]
+    'Redirects are not followed, and this one leads to login.example'
+    """
+    host = host_of(urljoin(url, location)) if location else ""
+    if host and host != host_of(url):
+        return advice.ELSEWHERE.format(host=host)
+    return advice.REDIRECT
+
+
+def login_hint(authenticate: str) -> str:
+    """Say what to do where a proxy wants an authentication that requests does not have, "" where it has Basic.
+
+    >>> login_hint("Negotiate, NTLM").split(":")[0], login_hint('NTLM, Basic realm="office"')
+    ('The proxy wants Negotiate or NTLM', '')
+    """
+    words = [item.split() for item in authenticate.split(",") if item.strip()]
+    schemes = [first_word for first_word, *_ in words if "=" not in first_word]
+    if not schemes or "basic" in map(str.lower, schemes):
+        return ""
+    what, cure = (text.format(schemes=" or ".join(schemes)) for text in advice.OTHER_LOGIN)
+    return f"{what[0].upper()}{what[1:]}: {cure}."
 
 
 def error_from_response(response: Response, message: str = "", status_code: int | None = None) -> ResponseError:
@@ -298,12 +347,18 @@ def error_from_response(response: Response, message: str = "", status_code: int 
     if message.endswith(": "):
         message += excerpt(content) or "empty"
     status = response.status_code if status_code is None else status_code
-    cls = BY_STATUS.get(status, ServerError if status >= 500 else ResponseError)
+    cls = BY_STATUS.get(status, exceptions.ServerError if status >= 500 else ResponseError)
     error = cls(response.url, status, content, headers, message or None)
     error.failure = status
-    error.hint = hint_for(status, error.code, error.message, error.url)
-    if 200 <= status < 300 or (status in (403, 404, 405) and error.body is None and content):
-        error.hint = NOT_THE_API + (NEWER if CLASSIC in error.url else "")
+    page, server = bool(content.strip()) and not isinstance(error.body, dict), headers.get("Server", "")
+    gateway = "A gateway" + (f" ({printable(server)[:30]})" if server else "") if page else ""
+    error.hint = hint_for(status, error.code, error.message, error.url, gateway)
+    if 200 <= status < 300:
+        error.hint = advice.NOT_THE_API + (advice.NEWER if advice.CLASSIC in error.url else "")
+    elif 300 <= status < 400:
+        error.hint = redirect_hint(error.url, headers.get("Location", ""))
+    elif status == 407:
+        error.hint = login_hint(headers.get("Proxy-Authenticate", "")) or error.hint
     retry_after = parse_retry_after(headers.get("Retry-After"), parse_date(headers.get("Date"), time.time()))
     if retry_after is not None:
         error.retry_after = retry_after

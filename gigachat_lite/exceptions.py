@@ -29,10 +29,14 @@ of each is one line without secrets. Only misuse, such as a misspelt field, is a
 
 from __future__ import annotations
 
+import html
 import re
 from typing import Any, Mapping
 
 from .json_text import decode_body
+
+MAX_MESSAGE = 300  # characters of str(error)
+HIDDEN = re.compile(r"(?is)<!--.*?(?:-->|\Z)|<(script|style)\b.*?(?:</\1\s*>|\Z)")  # what no browser shows of a page
 
 
 class GigaChatException(Exception):
@@ -40,6 +44,7 @@ class GigaChatException(Exception):
 
     partial: str | None = None
     messages: list[Any] | None = None
+    hint: str = ""  # what to do about it
     failure: str | int | None = None  # what the retry rules of transport.py go by: a word, or the status
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -143,20 +148,24 @@ class ResponseError(GigaChatException):
         self.status_code = status_code
         self.content = content
         self.headers: Mapping[str, str] = headers if headers is not None else {}
-        self.body: Any = decoded(content)
+        try:
+            self.body: Any = decode_body(content)
+        except (ValueError, RecursionError):
+            self.body = None
         said = self.body if isinstance(self.body, dict) else {}
         self.message: str = message or str(said.get("message") or "") or excerpt(content)
         self.code: Any = said.get("code")
-        ids = (value for name, value in self.headers.items() if name.lower() == "x-request-id")
-        self.request_id: str | None = next(ids, None)
+        lower = {name.lower(): value for name, value in self.headers.items()}
+        self.request_id: str | None = lower.get("x-request-id")
         self.hint = ""
 
     def __str__(self) -> str:
-        code = "" if self.code is None else f"code {self.code}"
-        where = ["from " + self.url, code, f"request id {self.request_id}" if self.request_id else ""]
-        status, what = f"{self.status_code} ", self.message[:500] or "without a body"
+        where = ["from " + self.url[:100]]
+        where += [f"code {self.code}"] if self.code is not None else []
+        where += [f"request id {self.request_id[:64]}"] if self.request_id else []
+        status, what = f"{self.status_code} ", self.message or "without a body"
         what = what if what.startswith(status) else status + what  # a gateway's page begins with it
-        return printable(f"{what} ({', '.join(filter(None, where))}). {self.hint}")
+        return one_line(what, f" ({', '.join(where)}). {self.hint}")
 
 
 class BadRequestError(ResponseError):
@@ -197,20 +206,28 @@ class ServerError(ResponseError):
     """5xx: the service or its gateway failed."""
 
 
-def decoded(content: bytes) -> Any:
-    try:
-        return decode_body(content) if content else None
-    except (ValueError, RecursionError):
-        return None
-
-
 def excerpt(content: bytes) -> str:
-    """Show the beginning of a body that is not the service's JSON, such as a gateway's page, without its markup."""
-    parts = re.split("<[^>]*>", content[:2000].decode("utf-8", "replace"))
-    words = " ".join(dict.fromkeys(filter(None, map(printable, parts))))  # a page says the same as title and heading
+    """Show the beginning of a body that is not the service's JSON: of a page its title and text, without its markup.
+
+    >>> excerpt(b"<html><title>Busy</title><style>p { color: red }</style><h1>Busy</h1><p>Try&nbsp;later</p>")
+    'Busy Try later'
+    """
+    text = HIDDEN.sub("<>", content.decode("utf-8", "replace"))
+    parts = map(printable, map(html.unescape, re.split("<[^>]*>", text)))
+    words = " ".join(dict.fromkeys(filter(None, parts)))  # a page says the same as title and heading
     return words if len(words) <= 200 else words[:200] + "…"
 
 
+def one_line(what: str, end: str) -> str:
+    """Join what happened and what to do into one line of at most 300 characters; the former is cut first.
+
+    >>> one_line("host: " + 400 * "x", "; ask again")[-20:]
+    'xxxxxxxx…; ask again'
+    """
+    end = end[: len(end) - len(end.lstrip())] + printable(end)
+    what, room = printable(what), max(MAX_MESSAGE - len(end), 80)
+    line = (what if len(what) <= room else what[: room - 1] + "…") + end
+    return line if len(line) <= MAX_MESSAGE else line[: MAX_MESSAGE - 1] + "…"
 def printable(text: str) -> str:
     """Make one line of a text that came from outside, without what could colour or forge a line.
 

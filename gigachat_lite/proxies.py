@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import http.client
+import os
 from typing import Any, Mapping
 from urllib.parse import urlsplit
 
@@ -27,6 +30,42 @@ def proxies_for(url: str, config: Mapping[str, Any]) -> dict[str, str]:
         return {scheme: usable_proxy(proxy)}
     except ValueError as exc:
         raise ConfigurationError(f"{where}: {exc}") from None
+
+
+def proxy_facts(url: str, proxies: dict[str, str], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Tell what is known of the proxy for a URL, as arguments of diagnose.Attempt; nothing where there is none."""
+    proxy = select_proxy(url, proxies)
+    if not proxy:
+        return {}
+    schemes = functools.partial(proxy_schemes, proxy, f"{host_of(url)}:{urlsplit(url).port or 443}")
+    return {"proxy": proxy, "proxy_source": proxy_source(proxy, config), "proxy_schemes": schemes}
+
+
+def proxy_source(proxy: str, config: Mapping[str, Any]) -> str:
+    """Name the setting or the variable that a proxy comes from."""
+    if config["proxy"]:
+        return "proxy, GIGACHAT_PROXY"
+    environ = os.environ if config["environ"] is None else config["environ"]
+    address = proxy.rpartition("://")[2]
+    named = (name for name, value in environ.items() if name.lower().endswith("_proxy") and address in value)
+    return next(named, "from the system's settings")
+
+
+def proxy_schemes(proxy: str, target: str) -> list[str]:
+    """Ask a proxy that refused a CONNECT, without a password, which authentication it wants (RFC 9110, 11.7.1).
+
+    http.client does not keep the headers of a refusal before Python 3.12.
+    """
+    parts = urlsplit(proxy)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=2)
+    try:
+        connection.request("CONNECT", target)
+        wanted = connection.getresponse().headers.get_all("Proxy-Authenticate", [])
+        return [scheme.split(None, 1)[0] for scheme in wanted if scheme.strip()]
+    except (OSError, http.client.HTTPException):
+        return []
+    finally:
+        connection.close()
 
 
 def environ_proxies(url: str, environ: Mapping[str, str] | None) -> dict[str, str]:

@@ -182,7 +182,8 @@ class EventStream:
                 if done or self.completion is not None:
                     break
             if self.completion is None:
-                raise StreamError(f"the stream {'was closed' if self._closed else 'ended'} before its {self._end}")
+                how = "was closed before its end" if self._closed else f"ended before its {self._end}; ask again"
+                raise StreamError("the stream " + how)
         except GeneratorExit:
             raise
         except (GigaChatException, UnicodeDecodeError) as exc:

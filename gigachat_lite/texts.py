@@ -9,7 +9,7 @@ import re
 import sys
 from typing import TextIO
 
-from .diagnose import HINTS, NOT_THE_API, WHAT_HAPPENED
+from .advice import HINTS, NOT_THE_API
 from .exceptions import GigaChatException, ModelNotSpecifiedError, printable
 
 TEXTS = {
@@ -117,15 +117,34 @@ IN_RUSSIAN: dict[int | str, str] = {  # what the package says most often; all el
     413: "Текст не помещается в контекст модели: сократите его или спросите по частям.",
     400: "Чего сервис не понял, сказано в сообщении.", 422: "Что неверно в запросе, сказано в сообщении.",
     429: "С ключом физического лица запросы идут по одному, с ключом компании по десять сразу; повторите позже.",
-    "dns": "имя не найдено; проверьте сеть, base_url, auth_url и не нужен ли прокси (GIGACHAT_PROXY)",
-    "refused": "нет соединения; проверьте сеть, base_url (GIGACHAT_BASE_URL) и не нужен ли прокси (GIGACHAT_PROXY)",
-    "connect timeout": "соединения не дождались; возможно, нужен прокси (GIGACHAT_PROXY)",
-    "read timeout": "за {0} с ничего не пришло (--timeout, GIGACHAT_TIMEOUT)",
-    "broken": "ответ оборвался; спросите ещё раз",
-    "lost": "соединение закрыто до ответа (не нужен ли сертификат клиента? cert_file, key_file)",
-    "stale": "соединение закрыто до ответа",
-    "the stream ended before its [DONE]": "поток закончился без [DONE]; спросите ещё раз",
-    "The service asks to wait {read} s.": "Сервис просит подождать {0} с.",
+    "the name cannot be resolved": "имя не найдено",
+    "no connection: nothing listens there": "нет соединения: там никто не отвечает",
+    "no connection: there is no way to it": "нет соединения: туда нет пути",
+    "check base_url (GIGACHAT_BASE_URL) or auth_url, and the port":
+        "проверьте base_url (GIGACHAT_BASE_URL), auth_url и порт",
+    "no connection within the connect timeout": "соединения не дождались",
+    "nothing came for {timeout} s": "за {0} с ничего не пришло",
+    "the answer broke off before its end": "ответ оборвался",
+    "the connection was closed before the answer": "соединение закрыто до ответа",
+    "the proxy's rules forbid this host": "правила прокси не пускают к этому адресу",
+    "the proxy wants a user and a password": "прокси требует имя и пароль",
+    "the proxy refuses the user or the password": "прокси не принимает имя или пароль",
+    "the proxy could not reach the host": "прокси не смог соединиться с сервером",
+    " through the proxy ": " через прокси ",
+    "check base_url, auth_url and the network": "проверьте сеть, base_url и auth_url",
+    "check the network and its firewall": "проверьте сеть и её файрвол",
+    "check the network and the VPN": "проверьте сеть и VPN",
+    "check the proxy's address": "проверьте адрес прокси",
+    "check the host and the port": "проверьте адрес и порт",
+    ", or name a proxy (GIGACHAT_PROXY)": " или укажите прокси (GIGACHAT_PROXY)",
+    "allow more time (timeout, GIGACHAT_TIMEOUT)": "дайте больше времени (--timeout, GIGACHAT_TIMEOUT)",
+    "; ask again": "; спросите ещё раз",
+    "the server may want a client certificate (cert_file, key_file)":
+        "возможно, сервер ждёт сертификат клиента (GIGACHAT_CERT_FILE, GIGACHAT_KEY_FILE)",
+    "give the missing root as ca_bundle_file (GIGACHAT_CA_BUNDLE_FILE)":
+        "укажите недостающий корневой сертификат (GIGACHAT_CA_BUNDLE_FILE)",
+    "the stream ": "поток ", "ended before its ": "закончился раньше, чем пришло ",
+    "The service asks to wait {retry_after} s.": "Сервис просит подождать {0} с.",
     NOT_THE_API: "Это не API: проверьте base_url, auth_url (GIGACHAT_BASE_URL, GIGACHAT_AUTH_URL) и прокси.",
     "The service failed: repeat later.": "Сервис не справился: повторите позже.",
     **{" (from ": " (от ", ", request id ": ", id запроса ", ", code ": ", код "},
@@ -162,6 +181,6 @@ def explain(error: GigaChatException) -> str:
     if isinstance(error, ModelNotSpecifiedError):
         return words("no model", text.partition(" ")[0])
     for key, russian in IN_RUSSIAN.items() if speaks_russian() else ():
-        english = re.escape(HINTS[key] if isinstance(key, int) else WHAT_HAPPENED.get(key, key))
+        english = re.escape(HINTS[key] if isinstance(key, int) else key)
         text = re.sub(re.sub(r"\\{\w+\\}", "(.*?)", english), russian.replace("{0}", r"\1"), text)
     return printable(words("partial", text) if error.partial else text)

@@ -32,17 +32,42 @@ class ClientContext(ssl.SSLContext):
     """An SSL context that remembers, for each thread, how far its last new connection came.
 
     ``progress.value`` is None after a request on a kept connection, "handshake" while nothing of the request can have
-    been sent, and then "connected".
+    been sent, and then "connected"; ``progress.chain`` is what ``sent_chain()`` says of a certificate that was refused.
     """
 
     progress: threading.local
 
     def wrap_socket(self, *args: Any, **kwargs: Any) -> ssl.SSLSocket:
         """Make the TLS connection; an end without TLS's own is a cut, not the end of a body."""
-        self.progress.value = "handshake"
+        self.progress.value, self.progress.chain = "handshake", (0, "")
         wrapped = super().wrap_socket(*args, **{**kwargs, "suppress_ragged_eofs": False})
         self.progress.value = "connected"
         return wrapped
+
+
+class ClientSocket(ssl.SSLSocket):
+    """A TLS connection that notes what the server has sent when its certificate is refused."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        """Make the handshake."""
+        try:
+            super().do_handshake(block)
+        except ssl.SSLCertVerificationError:
+            self.context.progress.chain = sent_chain(self)  # type: ignore[attr-defined] # of a ClientContext
+            raise
+
+
+def sent_chain(wrapped: ssl.SSLSocket) -> tuple[int, str]:
+    """Tell how many certificates a server has sent, and who issued the last; (0, "") where Python does not say.
+
+    That is private up to Python 3.12, and there from 3.10 on.
+    """
+    try:
+        chain = wrapped._sslobj.get_unverified_chain()  # type: ignore[attr-defined]
+        issuer = dict(pair for pairs in chain[-1].get_info()["issuer"] for pair in pairs)
+        return len(chain), str(issuer.get("commonName") or issuer.get("organizationName") or "")
+    except Exception:  # of whatever stands in its place
+        return 0, ""
 
 
 class SocketOptions(List[Tuple[int, int, int]]):
@@ -87,6 +112,7 @@ class HostTLS:
     def __init__(self, config: Mapping[str, Any], host: str, with_client_cert: bool = True) -> None:
         self.host = host
         self.roots: list[str] = []
+        self.client_cert = bool(with_client_cert and config["cert_file"])
         self.can_add_system_roots = False
         self._environ: Mapping[str, str] | None = config["environ"]
         self._trust_env = config["trust_env"]
@@ -108,7 +134,9 @@ class HostTLS:
             self.can_add_system_roots = True
         else:
             self.load_system_roots()
-        if with_client_cert and config["cert_file"]:
+        if self.client_cert:
+            from .client_cert import load_client_cert
+
             load_client_cert(self.context, config)
 
     def load_system_roots(self) -> None:
@@ -188,15 +216,19 @@ class TLSAdapter(HTTPAdapter):
         """Return the pool of this adapter's own managers (requests asked here before 2.32)."""
         return self.get_connection_with_tls_context(requests.Request(url=url), None, proxies)
 
-    def in_handshake(self) -> bool:
-        """Tell whether this thread's last request ended in a handshake, so that nothing of it was sent."""
-        return getattr(self._progress, "value", None) == "handshake"
+    def last_request(self) -> dict[str, Any]:
+        """Tell what is known of this thread's last request, which failed, as arguments of diagnose.Attempt.
 
-    def lost_kept_connection(self) -> bool:
-        """Tell whether this thread's last request met a kept connection, and ended at once."""
-        if getattr(self._sent, "new_socket", True):  # or nothing is known, as of a mock
-            return False
-        return time.monotonic() - float(self._sent.began) < STALE_SECONDS
+        ``in_handshake``: nothing of it was sent; ``stale``: it met a kept connection, and ended at once.
+        """
+        kept = not getattr(self._sent, "new_socket", True)  # True where nothing is known, as of a mock
+        return {
+            "in_handshake": getattr(self._progress, "value", None) == "handshake",
+            "stale": kept and time.monotonic() - float(self._sent.began) < STALE_SECONDS,
+            "sent_chain": getattr(self._progress, "chain", (0, "")),
+            "roots": self.tls.roots if self.tls else [],
+            "client_cert": self.tls is not None and self.tls.client_cert,
+        }
 
     def close(self) -> None:
         """Close the connections that are not in use."""
@@ -211,7 +243,7 @@ def new_context(verify: bool = True) -> ssl.SSLContext:
     ``ssl.create_default_context`` is not used because from Python 3.13 on it refuses many corporate roots.
     """
     context = ClientContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.progress = threading.local()
+    context.progress, context.sslsocket_class = threading.local(), ClientSocket
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if verify:
         with contextlib.suppress(AttributeError):  # of a mock library's SSLContext
@@ -254,28 +286,3 @@ def load_default_certs(context: ssl.SSLContext, environ: Mapping[str, str] | Non
         context.load_verify_locations(cafile=file)
     with contextlib.suppress(OSError):
         context.load_verify_locations(capath=folder)
-
-
-def load_client_cert(context: ssl.SSLContext, config: Mapping[str, Any]) -> None:
-    """Load the client certificate; an empty password keeps OpenSSL from asking for one on the terminal."""
-    cert, key, password = config["cert_file"], config["key_file"], config["key_file_password"]
-    try:
-        context.load_cert_chain(cert, key, password=password or (lambda: ""))
-    except ssl.SSLError as exc:
-        where = "cert_file {}{}".format(cert, " with key_file " + key if key else "")
-        if exc.reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"):
-            what = "the key does not belong to the certificate"
-        elif _is_encrypted(key or cert):
-            what = "key_file_password is wrong" if password else "the key is encrypted: give key_file_password"
-        else:
-            what = "a certificate and its key are needed, both in PEM"
-        raise ConfigurationError(f"{where}: {what}") from exc
-    except ValueError as exc:
-        raise ConfigurationError(f"key_file_password: {exc}") from exc
-    except OSError as exc:
-        raise ConfigurationError(f"cert_file, key_file: cannot be read: {exc.strerror or exc}") from exc
-
-
-def _is_encrypted(path: str) -> bool:
-    with open(path, "rb") as file:
-        return b"ENCRYPTED" in file.read()

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, Callable, Mapping, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import requests
-from requests.utils import select_proxy
 
 from . import auth
 from .body import MAX_ERROR_BODY, NETWORK_ERRORS, BodyReader, Response, check_length
@@ -30,7 +29,7 @@ from .exceptions import ConfigurationError, GigaChatException, printable
 from .json_text import decode_body
 from .limiter import ConcurrencyLimiter, cancel_token
 from .models.base import with_headers
-from .proxies import proxies_for
+from .proxies import proxies_for, proxy_facts
 from .tls import OLD_URLLIB3, HostTLS, TLSAdapter
 from .validators import SecretStr, host_of
 
@@ -47,7 +46,7 @@ LARGE_BODY = 256 << 10  # sent in blocks: urllib3 allows a body of bytes the con
 SPARE_CONNECTIONS = 32  # kept beyond max_connections, for requests that the limiter does not count
 
 # What is sent again, by what a second sending would cost: nothing, money, or a second file or thread.
-NO_CONNECTION: set[str | int] = {"dns", "refused", "connect timeout"}
+NO_CONNECTION: set[str | int] = {"dns", "no connection", "connect timeout"}
 RETRY_ON: dict[str, set[str | int]] = {
     "read": NO_CONNECTION | {"stale", "lost", "read timeout", 429, 500, 502, 503, 504},
     "paid": NO_CONNECTION | {"stale", 429, 500, 503},
@@ -304,12 +303,11 @@ class Transport:
         def explain(exc: BaseException) -> GigaChatException:
             from .diagnose import Attempt, error_from_exception
 
-            roots, proxy = adapter.tls.roots if adapter.tls else [], select_proxy(url, proxies)
-            stale, in_handshake = adapter.lost_kept_connection(), adapter.in_handshake()
-            stale = stale and not isinstance(prepared.body, io.BytesIO)  # much of a large body may have been read
-            return error_from_exception(
-                exc, Attempt(url, proxy, roots, read, request.until, answered, in_handshake, stale)
-            )
+            facts = {**adapter.last_request(), **proxy_facts(url, proxies, self.config)}
+            if isinstance(prepared.body, io.BytesIO):  # much of a large body may have been read
+                facts["stale"] = False
+            known = Attempt(url, timeout=read, until=request.until, answered=answered, **facts)
+            return error_from_exception(exc, known)
 
         try:
             if request.until is not None:

@@ -532,7 +532,9 @@ def test_no_password_of_a_proxy_is_shown(way, answer, server, proxy, certs, monk
                       trust_env=True, max_retries=0, **more)
     with pytest.raises(TransportError) as caught:
         giga.chat("x")
-    assert len(running_proxy.targets) == 1
+    targets = running_proxy.targets  # a proxy that refuses a password is asked once more, without it, for its reasons
+    assert len(targets) == (2 if "407" in str(caught.value) else 1)
+    assert "Authorization" not in str(running_proxy.requests[-1].headers) or len(targets) == 1
     assert not leaks(everything_shown(caught.value)) and not leaks(caplog.text) and not leaks(repr(vars(giga)))
 
 

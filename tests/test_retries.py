@@ -93,7 +93,7 @@ def shown(caught):
 # What is sent again, as a table: read, paid, write
 
 AGAIN = {
-    "refused": (True, True, True),
+    "no connection": (True, True, True),
     "dns": (True, True, True),
     "connect timeout": (True, True, True),
     429: (True, True, True),
@@ -123,7 +123,7 @@ def test_whether_a_call_is_sent_again(kind, fault, again):
     assert [delay is not None for delay in delays] == [again, again, False]
 
 
-@pytest.mark.parametrize("fault", [504, 429, 418, "refused", "lost", "stale"])
+@pytest.mark.parametrize("fault", [504, 429, 418, "no connection", "lost", "stale"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_given_status_codes_replace_the_usual_ones_but_not_for_what_creates(kind, fault):
     config = dict(USUAL, retry_on_status_codes=(418, 504))
@@ -139,7 +139,7 @@ def test_after_a_stale_connection_there_is_nothing_to_wait_for():
 def test_no_status_codes_at_all_may_be_given():
     config = dict(USUAL, retry_on_status_codes=())
     assert retry_delay("read", 503, 1, config) is None
-    assert retry_delay("read", "refused", 1, config) is not None
+    assert retry_delay("read", "no connection", 1, config) is not None
 
 
 def test_pauses_double_up_to_eight_seconds():
@@ -210,7 +210,7 @@ def wrapped(reason, kind=requests.exceptions.ConnectionError):
 
 HANDSHAKE_BEGUN, KEPT = {"in_handshake": True}, {"stale": True}
 FAILURES = {
-    "a refused connection": (wrapped(NewConnectionError(None, "refused")), {}, "refused"),
+    "a refused connection": (wrapped(NewConnectionError(None, "no connection")), {}, "no connection"),
     "an unknown name": (wrapped(caused(NewConnectionError(None, "new"), socket.gaierror(-2, "?"))), {}, "dns"),
     "a connect timeout": (wrapped(ConnectTimeoutError(None, "late")), {}, "connect timeout"),
     "a connect timeout of requests": (
@@ -219,9 +219,9 @@ FAILURES = {
         requests.exceptions.ReadTimeout(ReadTimeoutError(POOL, "/", "late"), socket.timeout("late")), HANDSHAKE_BEGUN,
         "connect timeout"),
     "a handshake cut by FIN": (wrapped(urllib3.exceptions.SSLError(SSL_EOF), requests.exceptions.SSLError),
-                               HANDSHAKE_BEGUN, "refused"),
+                               HANDSHAKE_BEGUN, "no connection"),
     "a handshake cut by RST": (ProtocolError("aborted", ConnectionResetError(104, "reset")), HANDSHAKE_BEGUN,
-                               "refused"),
+                               "no connection"),
     "a wrong version": (wrapped(urllib3.exceptions.SSLError(HANDSHAKE), requests.exceptions.SSLError), HANDSHAKE_BEGUN,
                         "tls"),
     "a TLS alert after the request": (wrapped(HANDSHAKE), {}, "tls"),
@@ -237,7 +237,7 @@ FAILURES = {
     "a TLS end by another name": (wrapped(LATE_EOF, requests.exceptions.SSLError), KEPT, "stale"),
     "a TLS end in the body": (SSL_EOF, {"answered": True}, "broken"),
     "no answer at all": (ProtocolError("aborted", http.client.RemoteDisconnected("end")), {}, "lost"),
-    "an answer that is not HTTP": (http.client.BadStatusLine("HTT"), KEPT, "broken"),
+    "an answer that is not HTTP": (http.client.BadStatusLine("HTT"), KEPT, "protocol"),
     "a mock's bare error": (requests.exceptions.ConnectionError("mocked"), KEPT, "lost"),
     "an error of the caller's own behind it": (caused(SSL_EOF, NewConnectionError(None, "elsewhere")), {}, "lost"),
 }

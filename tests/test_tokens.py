@@ -262,7 +262,8 @@ def test_a_script_without_credentials_ends_in_three_frames_and_one_line(call, tm
     assert "During handling" not in done.stderr.decode() and "direct cause" not in done.stderr.decode()
     name, _, text = lines[-1].partition(": ")
     assert name.endswith("ConfigurationError") and len(text) <= 300
-    assert all(part in text for part in ("GIGACHAT_CREDENTIALS", ".env", "developers.sber.ru", "gigachat_lite.emulator"))
+    parts = ("GIGACHAT_CREDENTIALS", ".env", "developers.sber.ru", "gigachat_lite.emulator")
+    assert all(part in text for part in parts)
 
 
 # Many threads, one token
