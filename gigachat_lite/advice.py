@@ -158,7 +158,7 @@ HINTS: Dict[int, str] = {
     400: "The message says what the service could not read.",
     401: "Check the key (GIGACHAT_CREDENTIALS), the token or the password that this client was given.",
     402: "The tokens of this model are used up: buy more, or name another model (GIGACHAT_MODEL).",
-    403: "The account's contract does not cover this call, or the address serves something else.",
+    403: "The account's contract does not cover this call, or this is another address: check base_url.",
     404: "Check base_url (GIGACHAT_BASE_URL) and the id.",
     405: "This address does not take this call: check base_url (GIGACHAT_BASE_URL).",
     407: "The proxy wants a user and a password, or other ones: write proxy=http://user:password@host:port.",

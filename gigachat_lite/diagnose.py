@@ -123,7 +123,7 @@ def exception_chain(exc: BaseException) -> list[BaseException]:
         if isinstance(item, BaseException) and not any(item is seen for seen in found):
             found.append(item)
             waiting += item.args
-            waiting += [getattr(item, "reason", None), item.__cause__]
+            waiting += [getattr(item, "reason", None), getattr(item, "socket_err", None), item.__cause__]
             if isinstance(item, (NewConnectionError, ConnectTimeoutError)):
                 waiting.append(item.__context__)
     return found
@@ -143,10 +143,8 @@ def tunnel_status(chain: list[BaseException]) -> int:
 def socks_reply(chain: list[BaseException]) -> str | None:
     """Return what a SOCKS proxy replied, as PySocks says it; None where none did, or the network to it failed."""
     kind = getattr(sys.modules.get("socks"), "ProxyError", ())
-    replies = [item for item in chain if isinstance(item, kind)]
-    if not replies or any(getattr(item, "socket_err", None) for item in replies):
-        return None
-    return str(replies[0].args[0] if replies[0].args else "")
+    reply = next((item for item in reversed(chain) if isinstance(item, kind)), None)  # the innermost
+    return None if reply is None or getattr(reply, "socket_err", None) else str(getattr(reply, "msg", ""))
 
 
 def verify_code(chain: list[BaseException]) -> int | None:
@@ -252,11 +250,12 @@ def explain_tls(chain: list[BaseException], attempt: Attempt) -> Advice:
     code, (count, issuer) = verify_code(chain), attempt.sent_chain
     error = next((exc for exc in chain if isinstance(exc, ssl.SSLError)), None)
     why = getattr(error, "verify_message", "") or getattr(error, "reason", None) or str(error or chain[-1])
-    words = re.sub(r"^\[.*?\] | \(_ssl.*$", "", str(why)).replace("_", " ").lower().rstrip(".")
+    words = re.sub(r"^\[.*?\] | \(_ssl.*$", "", str(why)).replace("_", " ").rstrip(".")
+    words = words.lower() if words.isupper() else words  # a reason, as in CERTIFICATE_REQUIRED
     if code:
         cure = next((cure for codes, cure in advice.VERIFY if code in codes), advice.FAULTY)
     else:
-        cure = next(cure for pattern, cure in advice.HANDSHAKE if re.search(pattern, words))
+        cure = next(cure for pattern, cure in advice.HANDSHAKE if re.search(pattern, words.lower()))
         cure = cure.format(cert=advice.CLIENT_CERT[attempt.client_cert])
     if code in advice.UNKNOWN_ISSUER:
         alone = code != 18 and count < 2
@@ -301,7 +300,7 @@ def hint_for(status: int, code: Any, message: str, url: str = "", gateway: str =
     if status == 429 and url.endswith(("/oauth", "/token")):
         return "Tokens are asked for too often: repeat later, and let one client serve all calls."
     if status == 413 and url.endswith("/files"):
-        return "The file is too large: an image may have 15 MB, audio 35 MB, a text 40 MB."
+        return "Send a smaller file: an image may have 15 MB, audio 35 MB, a text 40 MB."
     if status >= 500:
         return advice.HINTS.get(status, "The service failed: repeat later.")
     return advice.HINTS.get(status, "The message says what was refused.") + (newer if status in (403, 404) else "")

@@ -94,5 +94,6 @@ def usable_proxy(value: Any) -> SecretStr:
         try:
             import socks  # type: ignore[import-untyped] # noqa: F401
         except ImportError:
-            raise ValueError("a SOCKS proxy needs PySocks (pip install pysocks), or use an http:// proxy") from None
+            advice = "pip install 'gigachat-lite[socks]', or use an http:// proxy"
+            raise ValueError("a SOCKS proxy needs PySocks: " + advice) from None
     return checked

@@ -505,10 +505,10 @@ class ConnectProxy(Server):
                 upstream.sendall(_origin_form(request, target))
                 with upstream.makefile("rb", 0) as answer:
                     connection.send(answer.readline() + b"Connection: close\r\n")  # one request per connection here
-            connection.close(_relay(connection.sock, upstream))
+            connection.close(relay(connection.sock, upstream))
 
 
-def _relay(client, upstream):
+def relay(client, upstream):
     """Carry bytes both ways until the upstream has ended; a reset on one side becomes a reset on the other."""
     flows = {client: upstream, upstream: client}
     while upstream in flows:

@@ -340,10 +340,10 @@ def test_what_is_put_into_russian_is_what_the_package_says():
     for failure, (_, cure) in advice.FAILURES.items():
         error = OSError("Tunnel connection failed: 403") if failure == "proxy" else OSError()
         said += "; ".join([*explain(failure, [error], attempt), cure]) + str(error_from_exception(error, attempt))
-    for pattern, (what, cure) in (*advice.ERRNOS, *advice.CONNECT, *advice.SOCKS):
+    for _, (what, cure) in (*advice.ERRNOS, *advice.CONNECT, *advice.SOCKS):
         said += f"no connection: {what}; {cure}"
     said += str(advice.VERIFY) + "".join(f"{key}: {value}" for key, value in advice.WANTED_AFTER_LOSS.items())
-    said += "the stream ended before its [DONE]; ask again"  # seen in test_what_had_come_of_a_broken_stream_stays_printed
+    said += "the stream ended before its [DONE]; ask again"  # a test below reads that from a real stream
     for key in texts.IN_RUSSIAN:
         english = re.sub(r"\{(timeout|retry_after)\}", "5", str(key))
         assert key in advice.HINTS or key == advice.NOT_THE_API or english in said, key
