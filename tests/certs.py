@@ -62,15 +62,18 @@ class Certs:
         """
         if (name, client) not in self._contexts:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            leaf = self._servers["chained" if name == "broken_chain" else name]
-            chain = leaf.cert_chain_pems[:1] if name == "broken_chain" else leaf.cert_chain_pems
-            pem = leaf.private_key_pem.bytes() + b"".join(blob.bytes() for blob in chain)
-            context.load_cert_chain(str(self._write(f"server-{name}.pem", pem)))
+            context.load_cert_chain(str(self.server_pem(name)))
             context.verify_mode = getattr(ssl, "CERT_" + client.upper())
             if client != "none":  # not before: OpenSSL completes the chain that it sends from what it trusts
                 self.ca.configure_trust(context)
             self._contexts[name, client] = context
         return self._contexts[name, client]
+
+    def server_pem(self, name="server"):
+        """Write a server's key and certificates into one file, and return its path."""
+        leaf = self._servers["chained" if name == "broken_chain" else name]
+        chain = leaf.cert_chain_pems[:1] if name == "broken_chain" else leaf.cert_chain_pems
+        return self._write(f"server-{name}.pem", leaf.private_key_pem.bytes() + b"".join(pem.bytes() for pem in chain))
 
     def _write(self, name, data):
         path = self._folder / name
