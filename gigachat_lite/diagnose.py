@@ -261,7 +261,8 @@ def explain_tls(chain: list[BaseException], attempt: Attempt) -> Advice:
         alone = code != 18 and count < 2
         cure = advice.GIVE_CONTEXT if attempt.roots == [GIVEN_CONTEXT] else advice.NO_CHAIN if alone else cure
         words += f" {issuer!r}" if issuer else ""
-    return f"TLS failed: {words} (roots: {', '.join(attempt.roots)})", cure
+    roots = (root if len(root) <= 60 else f"{root[:20]}…{root[-36:]}" for root in attempt.roots)  # a file by its name
+    return f"TLS failed: {words} (roots: {', '.join(roots)})", cure
 
 
 # Answers

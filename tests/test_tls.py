@@ -387,7 +387,7 @@ def test_a_certificate_that_does_not_verify_is_refused_in_one_line(client, api, 
         ASK[ask](giga)
     text, roots, advice = said(caught)
     assert re.match(r"localhost:\d+( through the proxy .*)?: TLS failed: ", text) and remedy in advice
-    assert f"ca_bundle_file {certs.ca_pem}".startswith(roots) and len(roots) > 10 and len(text) <= 300
+    assert roots.startswith("ca_bundle_") and len(text) <= 300
     assert running.connections == 1 and not running.requests
 
 
@@ -544,7 +544,7 @@ def test_a_missing_or_foreign_client_certificate_is_told(client, certs, road, ve
     with listening(refusing_clients(certs, version)) as (address, seen), pytest.raises(TLSError) as caught:
         client(base_url=address, ca_bundle_file=certs.ca_pem, **files, **road).get_models()
     text, roots, advice = said(caught)
-    assert "localhost" in text and str(certs.ca_pem) in roots
+    assert "localhost" in text and roots.endswith(certs.ca_pem.name)
     assert ("sent and refused" if files else "cert_file") in advice
     assert seen == ["refused"]
 
