@@ -185,8 +185,8 @@ SAYINGS: Tuple[Tuple[str, str], ...] = (
 # By status, of a page that is not the service's JSON; a gateway, a proxy or a firewall has written it.
 PAGES: Dict[int, str] = {
     400: "{gateway} could not read the request: check base_url, the proxy and headers=.",
-    401: "{gateway} wants a login of its own: " + ADDRESS,
-    403: "{gateway} forbids this. If its rules are right: " + ADDRESS,
+    401: "{gateway} wants a login of its own: ask its administrator, or " + ADDRESS,
+    403: "{gateway} forbids the request: ask its administrator, or " + ADDRESS,
     404: NOT_THE_API,
     405: NOT_THE_API,
     407: HINTS[407],
@@ -204,3 +204,5 @@ PAGES: Dict[int, str] = {
     504: "{gateway} did not wait for the answer, which may have been paid for: stream() keeps the connection busy.",
     511: "The network wants a login first: log in with a browser.",
 }
+OTHER_PAGE_4XX = "{gateway} refused the request: " + ADDRESS
+OTHER_PAGE_5XX = "{gateway} failed: repeat later."

@@ -295,8 +295,9 @@ def hint_for(status: int, code: Any, message: str, url: str = "", gateway: str =
     for pattern, hint in advice.SAYINGS:
         if re.search(pattern, message):
             return hint + (newer if status == 404 else "")
-    if gateway:
-        other = "{gateway} failed: repeat later." if status >= 500 else "{gateway} answered: " + advice.ADDRESS
+    if gateway or (not message and status not in (401, 402, 403, 404, 429)):
+        gateway = gateway or "The service or a gateway"
+        other = advice.OTHER_PAGE_5XX if status >= 500 else advice.OTHER_PAGE_4XX
         return advice.PAGES.get(status, other).format(gateway=gateway) + (newer if status in (403, 404, 405) else "")
     if status == 429 and url.endswith(("/oauth", "/token")):
         return "Tokens are asked for too often: repeat later, and let one client serve all calls."

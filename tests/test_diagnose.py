@@ -285,6 +285,8 @@ def test_every_status_says_what_to_do(url, form):
             assert not re.search("model's|contract|tokens of|private person|the message says|scope", error.hint), text
         elif form == "JSON":
             assert "gateway" not in error.hint, text
+        else:
+            assert "message says" not in error.hint, text
         assert isinstance(error, ServerError) == (status >= 500)
 
 
@@ -295,7 +297,7 @@ def test_every_status_says_what_to_do(url, form):
     (404, "page", "not the API"), (404, "JSON", "base_url"), (405, "page", "not the API"),
     (407, "page", "user and a password"), (408, "page", "repeat"), (409, "JSON", "message says"),
     (413, "page", "of this size"), (413, "JSON", "context"), (414, "page", "length"),
-    (418, "page", "answered.*check base_url"), (422, "JSON", "message says"), (429, "page", "limits"),
+    (418, "page", "refused the request.*check base_url"), (422, "JSON", "message says"), (429, "page", "limits"),
     (429, "JSON", "max_connections"), (431, "page", "headers"), (451, "page", "legal"),
     (495, "page", "sent and refused"), (496, "page", "cert_file"), (497, "page", "https://"),
     (500, "page", "gateway.*failed"), (500, "JSON", "service failed"), (502, "page", "no answer from the service"),
@@ -538,7 +540,9 @@ variable that names it), what happened, and what to do. `error.hint` is the last
              "Some messages, whatever the status:\n",
              table(["Message", "What to do"], [(code(key), text) for key, text in advice.SAYINGS]),
              "A page that is not the service's JSON, of a gateway, a proxy or a firewall:\n",
-             table(["Status", "What to do"], advice.PAGES.items())]
+             table(["Status", "What to do"], [
+                 *advice.PAGES.items(), ("any other 4xx", advice.OTHER_PAGE_4XX),
+                 ("any other 5xx", advice.OTHER_PAGE_5XX)])]
     return "\n".join(parts)
 
 
