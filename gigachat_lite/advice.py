@@ -5,7 +5,7 @@ A row is what happened and what to do, or the latter alone. diagnose.py says whi
 
 from __future__ import annotations
 
-from typing import Dict, Tuple
+from typing import Dict, Optional, Tuple
 
 Advice = Tuple[str, str]  # what happened, and what to do
 Table = Tuple[Tuple[str, Advice], ...]  # by a pattern, of which the first counts that is found
@@ -20,7 +20,7 @@ FAILURES: Dict[str, Advice] = {
     "read timeout": ("nothing came for {timeout} s", "allow more time (timeout, GIGACHAT_TIMEOUT)"),
     "body timeout": ("nothing came for {timeout} s", "allow more time (timeout, GIGACHAT_TIMEOUT)"),
     "deadline": ("the deadline of this call ran out", "give it more (deadline, GIGACHAT_DEADLINE)"),
-    "proxy": ("the proxy refuses the connection", "check the proxy's address, user and password"),
+    "proxy": ("the proxy refuses the connection", "check the proxy's address; its administrator may know more"),
     "broken": ("the answer broke off before its end", "ask again"),
     "stale": ("the connection was closed before the answer", "ask again"),
     "lost": ("the connection was closed before the answer", "ask again; {wanted}"),
@@ -28,12 +28,17 @@ FAILURES: Dict[str, Advice] = {
     "file": ("a file cannot be read", "check that it is there and may be read"),
     "not sent": ("the request cannot be sent", "check base_url, auth_url, headers and proxy"),
 }
-WANTED_AFTER_LOSS = {  # by the scheme, and whether there is a client certificate
-    ("http", False): "if the port speaks TLS, write https://",
-    ("http", True): "if the port speaks TLS, write https://",
+WANTED_AFTER_LOSS: Dict[Tuple[str, Optional[bool]], str] = {  # by the scheme, and whether there is a client certificate
+    **dict.fromkeys([("http", False), ("http", True), ("http", None)], "if the port speaks TLS, write https://"),
+    **dict.fromkeys([("proxy", False), ("proxy", True), ("proxy", None)], "check the proxy's port and scheme"),
     ("https", False): "the server may want a client certificate (cert_file, key_file)",
     ("https", True): "the server may refuse the client certificate",
+    ("https", None): "the server may want another client certificate than the ssl_context has",
 }
+CUT_HANDSHAKE: Advice = (
+    "the connection was closed during the TLS handshake",
+    "check the port; a firewall, or a gateway on the way, may not let this host through",
+)
 
 # By the names of errno and of getaddrinfo, when there is no connection.
 
@@ -60,7 +65,10 @@ PROTOCOL: Table = (
     (r"BadStatusLine.*\\x1[56]\\x03", ("this port speaks TLS", "write https:// in the address")),
     (r"more than \d+ headers", ("the answer has more than 100 headers", "find the proxy or gateway that adds them")),
     (r"LineTooLong.*header", ("a header of the answer is longer than 64 KB", "find the proxy or gateway that adds it")),
-    (r"BadStatusLine|UnknownProtocol|LineTooLong", ("the server speaks no HTTP", "check the host and the port")),
+    (r"BadStatusLine|UnknownProtocol|LineTooLong.*status",
+     ("the server speaks no HTTP", "check the host and the port")),
+    (r"LineTooLong|InvalidChunk|IncompleteRead", ("the chunks of the answer are malformed", FAILURES["protocol"][1])),
+    (r"InvalidHeader", ("the headers of the answer contradict each other", FAILURES["protocol"][1])),
     (r"DecodeError|ContentDecoding", ("the body is not compressed as its headers say", FAILURES["protocol"][1])),
     (r"", FAILURES["protocol"]),
 )
@@ -71,14 +79,18 @@ LOGIN = "write proxy={scheme}://user:password@host:port (GIGACHAT_PROXY)"
 CORRECT = "correct them in the proxy's address, letters such as @ and / as %40 and %2F"
 REACH = "check the host and the port; the proxy's administrator may know more"
 NO_PROXY = "check the proxy's address: is it a proxy?"
+CHECK_PROXY = "check the proxy's address"
+CHECK_SOCKS = "check the proxy's address and scheme; socks5h:// leaves names to the proxy"
+NO_HTTP_PROXY: Advice = ("the proxy does not speak HTTP, or closed the connection", "check its port and its scheme")
 CONNECT: Table = (
+    ("^3", ("the proxy leads elsewhere", "if the network wants a login, log in with a browser")),
     ("400|404|405|501", ("the proxy does not know CONNECT", NO_PROXY)),
     ("403", ("the proxy's rules forbid this host", "ask its administrator to allow it")),
     ("401|407", ("the proxy wants a user and a password", LOGIN)),
     ("429", ("the proxy limits connections", "repeat later, or make fewer at a time (max_connections)")),
-    ("500", ("the proxy failed", "repeat later, or ask its administrator")),
+    ("500", ("the proxy failed, or cannot resolve the host", REACH)),
     ("502|503", ("the proxy could not reach the host", REACH)),
-    ("504", ("the proxy waited for the host in vain", REACH)),
+    ("408|504", ("the proxy waited in vain", REACH)),
     ("511", ("the network wants a login first", "log in with a browser")),
     ("", FAILURES["proxy"]),
 )
@@ -97,9 +109,10 @@ SOCKS: Table = (
     ("^0x08", ("the proxy does not take this kind of address", "write socks5h:// to send names, socks5:// addresses")),
     ("^0x5[bcd]", ("the proxy refuses the connection, or failed", "ask its administrator, or try socks5h://")),
     ("authentication failed", REFUSED_LOGIN),
-    ("methods were rejected", ("the proxy wants a user and a password, or other ones", LOGIN)),
+    ("methods were rejected|No username", ("the proxy wants a user and a password, or other ones", LOGIN)),
     ("invalid data", ("the proxy does not speak SOCKS", "check its port and its scheme (http:// or socks5h://)")),
-    ("", ("the proxy closed the connection", FAILURES["proxy"][1])),
+    ("closed unexpectedly", ("the proxy closed the connection", "check its port and its scheme")),
+    ("", FAILURES["proxy"]),
 )
 
 # TLS: by OpenSSL's verify codes, and by what it says of a handshake.
@@ -123,9 +136,10 @@ VERIFY: Tuple[Tuple[Tuple[int, ...], str], ...] = (
     ((3, 6, 8, 11, 12, 15, 16, 33, 35, 36, 44, 54), "give the ssl_context a current revocation list, or check none"),
     (tuple(range(79, 97)), "the ssl_context checks strictly (VERIFY_X509_STRICT): drop that, or renew the certificate"),
 )
-CLIENT_CERT = {
+CLIENT_CERT: Dict[Optional[bool], str] = {  # whether there is one; None with an ssl_context of the caller's
     True: "the client certificate was sent and refused: check its issuer and its dates, or give another one",
-    False: "the server may want a client certificate: give cert_file and key_file",
+    False: "the server may want a client certificate: give cert_file and key_file (and leave auth_client_cert on)",
+    None: "the server wants a client certificate, or refuses the one of the ssl_context: check load_cert_chain()",
 }
 HANDSHAKE: Tuple[Tuple[str, str], ...] = (
     ("match|not valid for", OTHER_HOST),
@@ -133,7 +147,7 @@ HANDSHAKE: Tuple[Tuple[str, str], ...] = (
     ("access denied|decrypt error", "{cert}"),
     ("handshake failure|insufficient security", "{cert}; or the server's ciphers are too old for this machine"),
     ("protocol version|unsupported protocol|version too low|inappropriate fallback",
-     "the server speaks only TLS that is too old: an ssl_context with another minimum_version accepts it"),
+     "server and client have no version of TLS in common: give an ssl_context with other limits (minimum_version)"),
     ("unrecognized name", "the server does not know this host name: check base_url and auth_url"),
     ("wrong version|unknown protocol|http request|packet length", "there is no TLS: check the port and the proxy"),
     ("too small|too weak|legacy renegotiation", WEAK),
@@ -165,6 +179,7 @@ HINTS: Dict[int, str] = {
     408: "The request came too slowly: repeat it.",
     413: "The prompt is larger than the model's context: shorten it or its history.",
     422: "The message says what is wrong in the request.",
+    504: "The answer took too long, and may have been paid for: ask with stream(), which gives it as it is written.",
     429: "A private person's key allows one request at a time, a company's ten: see max_connections, or repeat later.",
 }
 REDIRECT = "Redirects are not followed, for they would carry the token along: check base_url (GIGACHAT_BASE_URL)."
@@ -172,14 +187,23 @@ ELSEWHERE = (
     "Redirects are not followed, and this one leads to {host}: if the network wants a login there, log in with a "
     "browser; else check base_url and the proxy."
 )
+SAID_COMPRESSED = "the answer is compressed"
+NO_FILE = "Check the file's id; a file that was deleted is gone."
+LARGE_FILE = "Send a smaller file: an image may have 15 MB, audio 35 MB, a text 40 MB."
+TOO_MANY_TOKENS = "Tokens are asked for too often: repeat later, and let one client serve all calls."
+OTHER_4XX = "The message says what was refused."
+OTHER_5XX = "The service failed: repeat later."
+WAIT = "The server asks to wait {seconds} s. "
 # By what the service or a gateway says, whatever the status.
 SAYINGS: Tuple[Tuple[str, str], ...] = (
-    ("plain HTTP request|HTTP request to an HTTPS|plain HTTP to an SSL", "This port speaks TLS: write https://."),
-    ("No required SSL certificate", "The server wants a client certificate: give cert_file and key_file."),
+    ("plain HTTP request|HTTP request to an HTTPS|plain HTTP to an SSL|requires TLS", "This port speaks TLS: write https://."),
+    ("No required SSL certificate",
+     "The server wants a client certificate: give cert_file and key_file, and leave auth_client_cert on."),
     ("SSL certificate error", "The client certificate was sent and refused: check its issuer and dates."),
     ("^Access to file", "A file is readable only with the X-Client-ID that it was made with (client_id_cvar)."),
     ("image processing", "Name a model that reads pictures, such as GigaChat-2-Pro or GigaChat-2-Max."),
     ("invalid JSON syntax", "Some value has another type than the API wants, as a string where a number is due."),
+    (SAID_COMPRESSED, "A proxy or gateway on the way compresses the answer: ask its administrator."),
     ("^No such model$", "Name another model: get_models() lists them."),
 )
 # By status, of a page that is not the service's JSON; a gateway, a proxy or a firewall has written it.
@@ -201,7 +225,7 @@ PAGES: Dict[int, str] = {
     497: "This port speaks TLS: write https://.",
     502: "{gateway} got no answer from the service: repeat later.",
     503: "{gateway} says that the service is not available: repeat later.",
-    504: "{gateway} did not wait for the answer, which may have been paid for: stream() keeps the connection busy.",
+    504: "{gateway} did not wait for the answer, which may have been paid for: ask with stream(), which keeps the connection busy.",
     511: "The network wants a login first: log in with a browser.",
 }
 OTHER_PAGE_4XX = "{gateway} refused the request: " + ADDRESS

@@ -33,6 +33,7 @@ class Response(NamedTuple):
     content: bytes
     authorization: str = ""
     x_headers: dict[str, str | None] = {}
+    proxy: str = ""  # that may have answered in place of the server
 
     def json(self) -> Any:
         """Decode the body."""
@@ -71,15 +72,19 @@ class BodyReader:
         self._explain, self.process = explain, os.getpid()
         self._read, self._below = available_reader(answer)
 
-    def read(self, limit: int | None = None) -> bytes:
-        """Read all of it, or the first bytes up to a limit."""
+    def read(self, limit: int | None = None, or_less: bool = False) -> bytes:
+        """Read all of it, or the first bytes up to a limit; ``or_less`` takes what came of a body that breaks off."""
         pieces, size = [], 0
-        for piece in self:
-            pieces.append(piece)
-            size += len(piece)
-            if limit is not None and size >= limit:
-                self.close()
-                break
+        try:
+            for piece in self:
+                pieces.append(piece)
+                size += len(piece)
+                if limit is not None and size >= limit:
+                    self.close()
+                    break
+        except GigaChatException:
+            if not or_less:
+                raise
         return b"".join(pieces)[:limit]
 
     def __iter__(self) -> Iterator[bytes]:

@@ -107,8 +107,8 @@ def load_config(
     An argument wins over the environment, the environment over a ``.env`` file found from the working directory
     upwards; None and empty strings mean "not given". ``env_file`` names a file, or reads none where it is False;
     ``environ`` replaces ``os.environ``, which is never changed, also for proxies and certificates: the variables of
-    those that it has stand in the config as ``environ``, which is None for the process's own. Raises
-    ConfigurationError, naming the setting and its source, for what cannot work.
+    those that it has stand in the config as ``environ``, which is None for the process's own; ``proxy_source`` says
+    where ``proxy`` comes from. Raises ConfigurationError, naming the setting and its source, for what cannot work.
     """
     given.pop("verbose", None)  # a setting of older versions of the official library, without effect there too
     for key in given:
@@ -130,6 +130,7 @@ def load_config(
             config[key] = convert(key, value, sources[rank].name(key))
             ranks[key] = rank
     config["environ"] = None if environ is None else _network_variables(environ)
+    config["proxy_source"] = sources[ranks["proxy"]].name("proxy") if "proxy" in ranks else None
     _check_together(config, ranks, lambda key: sources[ranks[key]].name(key) if key in ranks else key)
     return config
 
@@ -192,7 +193,7 @@ def _from_variables(label: str, environ: Mapping[str, str], where: str) -> Sourc
 def _network_variables(environ: Mapping[str, str]) -> dict[str, str]:
     """Pick the variables that requests and OpenSSL go by; a proxy's may have a password in it."""
     known = re.compile(r"\w+_proxy|(REQUESTS|CURL)_CA_BUNDLE|SSL_CERT_(FILE|DIR)", re.IGNORECASE)
-    return {name: SecretStr(value) for name, value in environ.items() if value and known.fullmatch(name)}
+    return {name: SecretStr(value) for name, value in environ.items() if known.fullmatch(name)}
 
 
 def _warn_of_unknown(name: str, key: str, where: str) -> None:

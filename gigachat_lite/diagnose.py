@@ -7,6 +7,7 @@ none of the API's. Pure functions over plain values; advice.py has a table for e
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import http.client
 import re
@@ -16,22 +17,26 @@ import sys
 import time
 import traceback
 from typing import TYPE_CHECKING, Any, Callable, List, Mapping, NamedTuple, Tuple
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 import requests
 from requests.structures import CaseInsensitiveDict
-from urllib3.exceptions import ConnectTimeoutError, DecodeError, NewConnectionError, ReadTimeoutError
+from urllib3 import exceptions as urllib3_errors
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from . import advice, exceptions
 from .advice import Advice, Table
 from .auth import parse_date
 from .exceptions import GigaChatException, ResponseError, excerpt, one_line, printable
+from .proxies import login_schemes
 from .tls import GIVEN_CONTEXT
 from .validators import host_of
 
 if TYPE_CHECKING:
     from .body import Response
 
+HIDDEN = {"request", "response", "url", "pool", "conn", "_pool"}  # attributes of foreign exceptions
+PROTOCOL_ERRORS = (http.client.HTTPException, urllib3_errors.DecodeError, urllib3_errors.InvalidHeader)
 MAX_SLEEP = 30 * 24 * 3600.0  # a program may sleep for what it is told, and no platform sleeps for ever
 TOKEN_IN_JSON = re.compile(rb'("(?:access_token|tok)"\s*:\s*")[^"]*')
 
@@ -42,13 +47,15 @@ class Attempt(NamedTuple):
     url: str
     proxy: str = ""
     proxy_source: str = ""  # the setting or the variable that names the proxy
-    proxy_schemes: Callable[[], List[str]] = list  # ask the proxy which authentication it wants
+    refusal_headers: Callable[[], Mapping[str, str]] = dict  # ask the proxy for the headers of its refusal
     roots: List[str] = []  # the names of the root certificates in use
     sent_chain: Tuple[int, str] = (0, "")  # how many certificates the server sent, and the issuer of the last
-    client_cert: bool = False  # there is one to be sent
+    client_cert: bool | None = False  # whether there is one to be sent; None where that is not known
     timeout: float | None = None  # to read, in seconds
     until: float | None = None  # the deadline, on the monotonic clock
     answered: bool = False  # the headers of an answer had come
+    request_id: str | None = None
+    before_tls: bool = False  # a new connection without TLS as yet: to a proxy, if there is one
     in_handshake: bool = False  # nothing was sent yet
     stale: bool = False  # a kept connection, and lost at once
 
@@ -67,7 +74,9 @@ def failure_of(exc: BaseException, attempt: Attempt) -> str:
     def has(*types: type[BaseException]) -> bool:
         return any(isinstance(item, types) for item in chain)
 
-    timeout = has(socket.timeout, ConnectTimeoutError, ReadTimeoutError, requests.exceptions.Timeout)
+    # The system's own ETIMEDOUT is a socket.timeout too, from Python 3.10 on.
+    timeout = has(ConnectTimeoutError, urllib3_errors.ReadTimeoutError, requests.exceptions.Timeout)
+    timeout = timeout or any(isinstance(item, socket.timeout) and not item.errno for item in chain)
     if timeout and attempt.until is not None and time.monotonic() >= attempt.until - 0.01:
         return "deadline"
     if tunnel_status(chain) or socks_reply(chain) is not None:
@@ -75,13 +84,14 @@ def failure_of(exc: BaseException, attempt: Attempt) -> str:
     cut = any(map(_is_eof, chain)) or has(ConnectionError, http.client.RemoteDisconnected)
     if has(ssl.SSLError, requests.exceptions.SSLError) and not cut and not timeout:
         return "unknown issuer" if verify_code(chain) in advice.UNKNOWN_ISSUER else "tls"
-    if isinstance(exc, ValueError):
+    if isinstance(exc, ValueError) and not has(urllib3_errors.InvalidHeader):
         return "not sent"  # refused by requests or urllib3
     if has(socket.gaierror):
         return "dns"
     if has(NewConnectionError):  # before ConnectTimeoutError, whose subclass it is in urllib3 1.26
         return "no connection"
-    if has(ConnectTimeoutError) or (attempt.in_handshake and timeout):
+    in_connect = bool(attempt.proxy) and attempt.before_tls
+    if has(ConnectTimeoutError) or (timeout and (attempt.in_handshake or in_connect)):
         return "connect timeout"
     if any(isinstance(item, OSError) and item.filename for item in chain):
         return "file"
@@ -89,11 +99,28 @@ def failure_of(exc: BaseException, attempt: Attempt) -> str:
         return "no connection"
     if timeout:
         return "body timeout" if attempt.answered else "read timeout"
-    if has(http.client.HTTPException, DecodeError) and not cut and not has(http.client.IncompleteRead):
+    if in_connect:
+        return "proxy"  # nothing has reached the service
+    if bad_chunk(chain) or (has(*PROTOCOL_ERRORS) and not cut and not has(http.client.IncompleteRead)):
         return "protocol"
     if attempt.answered or (has(http.client.HTTPException) and not cut):
         return "broken"
     return "stale" if attempt.stale and cut and not _headers_begun(chain) else "lost"
+
+
+def bad_chunk(chain: list[BaseException]) -> bool:
+    """Tell a chunk whose length is no number from one that is missing, which http.client calls the same.
+
+    >>> bad_chunk([http.client.IncompleteRead(b"")])
+    False
+    """
+    for exc in chain:
+        reason, length = exc.__context__, getattr(exc, "length", None)
+        if isinstance(exc, urllib3_errors.InvalidChunkLength) and length:
+            return True
+        if isinstance(exc, http.client.IncompleteRead) and isinstance(reason, ValueError):
+            return not str(reason).endswith(("b''", 'b""'))
+    return False
 
 
 def _headers_begun(chain: list[BaseException]) -> bool:
@@ -156,7 +183,7 @@ def verify_code(chain: list[BaseException]) -> int | None:
 def error_from_exception(exc: BaseException, attempt: Attempt) -> GigaChatException:
     """Turn an exception of requests, urllib3, http.client, ssl or the system into one of this package.
 
-    Its cause keeps neither the request and the response, which hold the token, nor the frames that had them.
+    Its cause keeps neither the request, the response and the pool, which hold secrets, nor the frames that had them.
     """
     if isinstance(exc, GigaChatException):  # a TransportError is an OSError, and caught with those of the network
         return exc
@@ -166,13 +193,13 @@ def error_from_exception(exc: BaseException, attempt: Attempt) -> GigaChatExcept
     kind = exceptions.RequestTimeout if timeout else exceptions.TransportError
     if failure in ("tls", "unknown issuer"):
         kind = exceptions.TLSError
-    error = kind(one_line(f"{_where(attempt)}: {what}", "; " + cure))
-    error.hint = cure
+    tail = f" (request id {attempt.request_id[:64]})" if attempt.request_id else ""
+    error = kind(one_line(f"{_where(attempt)}: {what}", f"; {cure}{tail}"))
+    error.hint, error.request_id = cure, attempt.request_id
     for item in chain:
         item.__traceback__ = item.__context__ = None
-        for name in ("request", "response", "url"):
-            if getattr(item, name, None) is not None:
-                setattr(item, name, None)
+        for name in HIDDEN.intersection(vars(item)):
+            setattr(item, name, None)
     error.failure, error.__cause__ = failure, exc
     return error
 
@@ -200,20 +227,27 @@ def explain(failure: str, chain: list[BaseException], attempt: Attempt) -> Advic
     if failure == "proxy":
         return explain_proxy(chain, attempt)
     system = next((item for item in reversed(chain) if isinstance(item, OSError) and item.strerror), OSError())
-    (what, cure), why = advice.FAILURES[failure], str(system.strerror or "")
+    (what, cure), why = advice.FAILURES[failure], tls_words(system) or str(system.strerror or "")
+    detail, detail_cure = first(advice.ERRNOS, error_name(system))
     if failure == "protocol":
         what, cure = first(advice.PROTOCOL, " ".join(f"{type(item).__name__}{item.args!r}" for item in chain))
         why = str(chain[-1].args[0] if chain[-1].args else "")[:60]
+        if attempt.proxy and attempt.url.startswith("http:"):
+            what, cure = advice.NO_HTTP_PROXY
     elif failure == "file":
         why = f"{system.filename}: {why}"
+    elif failure == "no connection" and attempt.in_handshake:
+        what, cure = advice.CUT_HANDSHAKE
     elif failure in ("no connection", "dns"):
-        detail, cure = first(advice.ERRNOS, error_name(system))
-        what = f"{what}: {detail}" if detail not in what else what
-    if attempt.proxy and failure in ("no connection", "dns", "connect timeout"):
-        cure = "check the proxy's address" + ("; socks5h:// leaves names to it" if "socks" in attempt.proxy else "")
-    elif failure == "lost":
-        cure = cure.format(wanted=advice.WANTED_AFTER_LOSS[attempt.url.partition(":")[0], attempt.client_cert])
-    return what.format(timeout=attempt.timeout) + (why and f" ({why})"), cure
+        what, cure = f"{what}: {detail}" if detail not in what else what, detail_cure
+    elif failure in ("lost", "broken") and error_name(system) not in ("", "ECONNRESET", "ECONNABORTED", "EPIPE"):
+        what, cure = f"{what}: {detail}", detail_cure.replace(advice.PROXY, "")
+    if attempt.proxy and cure.endswith(advice.PROXY):
+        cure = advice.CHECK_SOCKS if attempt.proxy.startswith("socks") else advice.CHECK_PROXY
+    scheme = "https" if attempt.url.startswith("https") else "proxy" if attempt.proxy else "http"
+    wanted = advice.WANTED_AFTER_LOSS[scheme, attempt.client_cert]
+    what, cure = what.format(timeout=attempt.timeout), cure.format(wanted=wanted)
+    return what + (why and f" ({why})"), cure
 
 
 def error_name(exc: OSError) -> str:
@@ -222,6 +256,8 @@ def error_name(exc: OSError) -> str:
     >>> error_name(OSError(errno.EMFILE, "")), error_name(socket.gaierror(socket.EAI_AGAIN, ""))
     ('EMFILE', 'EAI_AGAIN')
     """
+    if isinstance(exc, ssl.SSLError):  # whose numbers are OpenSSL's
+        return ""
     if isinstance(exc, socket.gaierror):
         return next((name for name in dir(socket) if name[:4] == "EAI_" and getattr(socket, name) == exc.errno), "EAI_")
     return errno.errorcode.get(exc.errno or 0, "")
@@ -229,29 +265,47 @@ def error_name(exc: OSError) -> str:
 
 def explain_proxy(chain: list[BaseException], attempt: Attempt) -> Advice:
     """Say what a proxy refuses, with its own words for it, and what to do."""
-    reply, status, schemes = socks_reply(chain), tunnel_status(chain), []  # type: str | None, int, list[str]
+    reply, status, proxy = socks_reply(chain), tunnel_status(chain), urlsplit(attempt.proxy)
+    texts = [str(item) for item in chain if isinstance(item, OSError)]
+    why = next((text.partition(": ")[2] for text in texts if text.startswith("Tunnel connection failed")), "")
     if reply is not None:
         (what, cure), why = first(advice.SOCKS, reply), reply
+    elif status:
+        what, cure = first(advice.CONNECT, str(status))
     else:
-        text = next(str(item) for item in chain if "Tunnel connection failed" in str(item) and not item.__cause__)
-        (what, cure), why = first(advice.CONNECT, str(status)), text.partition("failed: ")[2].split("'")[0]
-        schemes = attempt.proxy_schemes() if status == 407 else []
-    if schemes and "basic" not in map(str.lower, schemes):
+        what, cure = advice.NO_HTTP_PROXY
+    headers = attempt.refusal_headers() if status == 407 or 300 <= status < 400 else {}
+    wanted, location = login_schemes(headers.get("Proxy-Authenticate", "")), headers.get("Location", "")
+    if wanted and "basic" not in wanted.lower():
         what, cure = advice.OTHER_LOGIN
-    elif status == 407 and "@" in attempt.proxy:
+    elif status == 407 and proxy.password:
         what, cure = advice.REFUSED_LOGIN
-    scheme = attempt.proxy.partition("://")[0]
-    what, cure = (text.format(schemes=" or ".join(schemes), scheme=scheme) for text in (what, cure))
-    return f"{what} ({why})", cure
+    elif location:
+        cure = f"{cure}: {other_host('', location) or 'see its address'}"
+    if proxy.password:
+        why = why.replace(unquote(proxy.password), "***")
+    what, cure = (text.format(schemes=wanted, scheme=proxy.scheme) for text in (what, cure))
+    return what + (why and f" ({why})"), cure
+
+
+def tls_words(exc: BaseException | None) -> str:
+    """Say what OpenSSL says, without its numbers and places; "" of any other exception.
+
+    >>> tls_words(ssl.SSLError(1, "[SSL: UNEXPECTED_EOF_WHILE_READING] unexpected eof while reading (_ssl.c:1020)"))
+    'unexpected eof while reading'
+    """
+    if not isinstance(exc, ssl.SSLError):
+        return ""
+    why = getattr(exc, "verify_message", "") or getattr(exc, "reason", "") or exc.strerror or str(exc)
+    words = re.sub(r"^\[.*?\] | \(_ssl.*$", "", str(why)).replace("_", " ").rstrip(".")
+    return words.lower() if words.isupper() else words  # a reason, as in CERTIFICATE_REQUIRED
 
 
 def explain_tls(chain: list[BaseException], attempt: Attempt) -> Advice:
     """Say why a TLS connection failed, and what to do."""
     code, (count, issuer) = verify_code(chain), attempt.sent_chain
     error = next((exc for exc in chain if isinstance(exc, ssl.SSLError)), None)
-    why = getattr(error, "verify_message", "") or getattr(error, "reason", None) or str(error or chain[-1])
-    words = re.sub(r"^\[.*?\] | \(_ssl.*$", "", str(why)).replace("_", " ").rstrip(".")
-    words = words.lower() if words.isupper() else words  # a reason, as in CERTIFICATE_REQUIRED
+    words = tls_words(error) or str(chain[-1])
     if code:
         cure = next((cure for codes, cure in advice.VERIFY if code in codes), advice.FAULTY)
     else:
@@ -289,9 +343,9 @@ def hint_for(status: int, code: Any, message: str, url: str = "", gateway: str =
     """
     if type(code) is int and code < 100 and code in advice.HINTS:  # a bool is an int too
         return advice.HINTS[code]
-    newer = advice.NEWER if advice.CLASSIC in url else ""
+    newer, place = advice.NEWER if advice.CLASSIC in url else "", url.rpartition("/")[2]
     if status == 404 and "/files/" in url and not gateway:
-        return "Check the file's id; a file that was deleted is gone."
+        return advice.NO_FILE
     for pattern, hint in advice.SAYINGS:
         if re.search(pattern, message):
             return hint + (newer if status == 404 else "")
@@ -299,13 +353,12 @@ def hint_for(status: int, code: Any, message: str, url: str = "", gateway: str =
         gateway = gateway or "The service or a gateway"
         other = advice.OTHER_PAGE_5XX if status >= 500 else advice.OTHER_PAGE_4XX
         return advice.PAGES.get(status, other).format(gateway=gateway) + (newer if status in (403, 404, 405) else "")
-    if status == 429 and url.endswith(("/oauth", "/token")):
-        return "Tokens are asked for too often: repeat later, and let one client serve all calls."
-    if status == 413 and url.endswith("/files"):
-        return "Send a smaller file: an image may have 15 MB, audio 35 MB, a text 40 MB."
-    if status >= 500:
-        return advice.HINTS.get(status, "The service failed: repeat later.")
-    return advice.HINTS.get(status, "The message says what was refused.") + (newer if status in (403, 404) else "")
+    if status == 429 and place in ("oauth", "token"):
+        return advice.TOO_MANY_TOKENS
+    if status == 413 and place == "files":
+        return advice.LARGE_FILE
+    other = advice.OTHER_5XX if status >= 500 else advice.OTHER_4XX
+    return advice.HINTS.get(status, other) + (newer if status in (403, 404) else "")
 
 
 def redirect_hint(url: str, location: str) -> str:
@@ -314,24 +367,18 @@ def redirect_hint(url: str, location: str) -> str:
     >>> redirect_hint("https://api.giga.chat/v1", "https://login.example/?next=api").split(":")[0]
     'Redirects are not followed, and this one leads to login.example'
     """
-    host = host_of(urljoin(url, location)) if location else ""
-    if host and host != host_of(url):
-        return advice.ELSEWHERE.format(host=host)
-    return advice.REDIRECT
+    if not location:
+        return advice.NOT_THE_API
+    host = other_host(url, location)
+    return advice.ELSEWHERE.format(host=host) if host else advice.REDIRECT
 
 
-def login_hint(authenticate: str) -> str:
-    """Say what to do where a proxy wants an authentication that requests does not have, "" where it has Basic.
-
-    >>> login_hint("Negotiate, NTLM").split(":")[0], login_hint('NTLM, Basic realm="office"')
-    ('The proxy wants Negotiate or NTLM', '')
-    """
-    words = [item.split() for item in authenticate.split(",") if item.strip()]
-    schemes = [first_word for first_word, *_ in words if "=" not in first_word]
-    if not schemes or "basic" in map(str.lower, schemes):
-        return ""
-    what, cure = (text.format(schemes=" or ".join(schemes)) for text in advice.OTHER_LOGIN)
-    return f"{what[0].upper()}{what[1:]}: {cure}."
+def other_host(url: str, location: str) -> str:
+    """Return the host that a Location leads to, "" where that is the same, or where there is no telling."""
+    with contextlib.suppress(ValueError):
+        host = host_of(urljoin(url, location))
+        return host if host != host_of(url) else ""
+    return ""
 
 
 def error_from_response(response: Response, message: str = "", status_code: int | None = None) -> ResponseError:
@@ -351,20 +398,29 @@ def error_from_response(response: Response, message: str = "", status_code: int 
     cls = BY_STATUS.get(status, exceptions.ServerError if status >= 500 else ResponseError)
     error = cls(response.url, status, content, headers, message or None)
     error.failure = status
-    page, server = bool(content.strip()) and not isinstance(error.body, dict), headers.get("Server", "")
-    gateway = "A gateway" + (f" ({printable(server)[:30]})" if server else "") if page else ""
-    error.hint = hint_for(status, error.code, error.message, error.url, gateway)
-    if 200 <= status < 300:
+    error.hint = hint_for(status, error.code, error.message, error.url, gateway_of(response, error))
+    schemes = login_schemes(headers.get("Proxy-Authenticate", "")) if status == 407 else ""
+    if 200 <= status < 300 and advice.SAID_COMPRESSED not in error.message:
         error.hint = advice.NOT_THE_API + (advice.NEWER if advice.CLASSIC in error.url else "")
     elif 300 <= status < 400:
         error.hint = redirect_hint(error.url, headers.get("Location", ""))
-    elif status == 407:
-        error.hint = login_hint(headers.get("Proxy-Authenticate", "")) or error.hint
+    elif schemes and "basic" not in schemes.lower():
+        error.hint = ": ".join(advice.OTHER_LOGIN).format(schemes=schemes)
     retry_after = parse_retry_after(headers.get("Retry-After"), parse_date(headers.get("Date"), time.time()))
     if retry_after is not None:
         error.retry_after = retry_after
-        error.hint = f"The service asks to wait {retry_after:.10g} s. {error.hint}"
+        error.hint = advice.WAIT.format(seconds=f"{retry_after:.10g}") + error.hint
     return error
+
+
+def gateway_of(response: Response, error: ResponseError) -> str:
+    """Name the author of an answer that has not the form of the service's JSON, "" for the service itself."""
+    body, status, server = error.body, error.status_code, printable(response.headers.get("Server", ""))[:30]
+    form = isinstance(body, dict) and (not body.keys().isdisjoint(("status", "code")) or status in (401, 403))
+    if form or not response.content.strip():
+        return ""
+    author = f"The proxy {response.proxy} or a gateway" if response.proxy else "A gateway"
+    return author + (f" ({server})" if server else "")
 
 
 def mask(content: bytes, authorization: str) -> bytes:

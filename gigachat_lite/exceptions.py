@@ -45,6 +45,7 @@ class GigaChatException(Exception):
     partial: str | None = None
     messages: list[Any] | None = None
     hint: str = ""  # what to do about it
+    request_id: str | None = None
     failure: str | int | None = None  # what the retry rules of transport.py go by: a word, or the status
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -155,13 +156,11 @@ class ResponseError(GigaChatException):
         said = self.body if isinstance(self.body, dict) else {}
         self.message: str = message or str(said.get("message") or "") or excerpt(content)
         self.code: Any = said.get("code")
-        lower = {name.lower(): value for name, value in self.headers.items()}
-        self.request_id: str | None = lower.get("x-request-id")
+        self.request_id = {name.lower(): value for name, value in self.headers.items()}.get("x-request-id")
         self.hint = ""
 
     def __str__(self) -> str:
-        where = ["from " + self.url[:100]]
-        where += [f"code {self.code}"] if self.code is not None else []
+        where = ["from " + self.url[:100]] + ([f"code {str(self.code)[:20]}"] if self.code is not None else [])
         where += [f"request id {self.request_id[:64]}"] if self.request_id else []
         status, what = f"{self.status_code} ", self.message or "without a body"
         what = what if what.startswith(status) else status + what  # a gateway's page begins with it
@@ -212,10 +211,12 @@ def excerpt(content: bytes) -> str:
     >>> excerpt(b"<html><title>Busy</title><style>p { color: red }</style><h1>Busy</h1><p>Try&nbsp;later</p>")
     'Busy Try later'
     """
-    text = HIDDEN.sub("<>", content.decode("utf-8", "replace"))
-    parts = map(printable, map(html.unescape, re.split("<[^>]*>", text)))
-    words = " ".join(dict.fromkeys(filter(None, parts)))  # a page says the same as title and heading
-    return words if len(words) <= 200 else words[:200] + "…"
+    text, said = HIDDEN.sub("<>", content.decode("utf-8", "replace")), ""
+    for part in map(printable, map(html.unescape, re.split("<[^<>]*>", text))):
+        if len(said) <= 200 and (f" {part} " not in said + " " if len(part) < 9 else part not in said):
+            said += f" {part}"  # a page says the same as title and heading
+    said = said.strip() or ("a page without text" if content.strip() else "")
+    return said if len(said) <= 200 else said[:200] + "…"
 
 
 def one_line(what: str, end: str) -> str:

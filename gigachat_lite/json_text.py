@@ -44,13 +44,16 @@ def unfinished(halves: dict[Path, str]) -> list[Any]:
     """Make events of the halves that still wait at the end of a stream.
 
     >>> unfinished({("choices", 0, "text"): "\\ud83d"})
-    [{'choices': [{'text': '\ufffd'}]}]
+    [{'choices': [{'text': '\ufffd', 'index': 0}]}]
     """
     events = []
     for path in halves:
         value: Any = "\ufffd"
         for key in reversed(path):
-            value = {key: value} if isinstance(key, str) else [None] * key + [value]
+            if isinstance(key, int):
+                value = [None] * key + [{**value, "index": key} if isinstance(value, dict) else value]
+            else:
+                value = {key: value}
         events.append(value)
     return events
 
@@ -68,12 +71,18 @@ def _without_halves(value: Any, halves: dict[Path, str] | None, path: Path = ())
     if isinstance(value, dict):
         return {join_halves(key): _without_halves(item, halves, (*path, key)) for key, item in value.items()}
     if isinstance(value, list):
-        return [_without_halves(item, halves, (*path, index)) for index, item in enumerate(value)]
+        return [_without_halves(item, halves, (*path, _index(item, place))) for place, item in enumerate(value)]
     if not isinstance(value, str):
         return value
     if halves is not None:
-        waited = halves.pop(path, "")
+        waited = halves.pop(path, "") if value else ""
         if value and "\ud800" <= value[-1] <= "\udbff":
             halves[path], value = value[-1], value[:-1]
         value = waited + value
     return join_halves(value)
+
+
+def _index(item: Any, place: int) -> int:
+    """Return the index of a choice, which its place in an event need not be."""
+    index = item.get("index") if isinstance(item, dict) else None
+    return index if type(index) is int and 0 <= index < 100 else place

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import functools
 import http.client
+import io
 import os
+import re
+import socket
+import time
 from typing import Any, Mapping
 from urllib.parse import urlsplit
 
@@ -32,40 +36,59 @@ def proxies_for(url: str, config: Mapping[str, Any]) -> dict[str, str]:
         raise ConfigurationError(f"{where}: {exc}") from None
 
 
-def proxy_facts(url: str, proxies: dict[str, str], config: Mapping[str, Any]) -> dict[str, Any]:
+def proxy_facts(url: str, proxies: dict[str, str], config: Mapping[str, Any], until: float | None) -> dict[str, Any]:
     """Tell what is known of the proxy for a URL, as arguments of diagnose.Attempt; nothing where there is none."""
     proxy = select_proxy(url, proxies)
     if not proxy:
         return {}
-    schemes = functools.partial(proxy_schemes, proxy, f"{host_of(url)}:{urlsplit(url).port or 443}")
-    return {"proxy": proxy, "proxy_source": proxy_source(proxy, config), "proxy_schemes": schemes}
+    headers = functools.partial(refusal_headers, proxy, f"{host_of(url)}:{urlsplit(url).port or 443}", until)
+    return {"proxy": proxy, "proxy_source": proxy_source(url, config), "refusal_headers": headers}
 
 
-def proxy_source(proxy: str, config: Mapping[str, Any]) -> str:
-    """Name the setting or the variable that a proxy comes from."""
-    if config["proxy"]:
-        return "proxy, GIGACHAT_PROXY"
-    environ = os.environ if config["environ"] is None else config["environ"]
-    address = proxy.rpartition("://")[2]
-    named = (name for name, value in environ.items() if name.lower().endswith("_proxy") and address in value)
-    return next(named, "from the system's settings")
+def proxy_source(url: str, config: Mapping[str, Any]) -> str:
+    """Name the setting or the variable that the proxy for a URL comes from.
 
-
-def proxy_schemes(proxy: str, target: str) -> list[str]:
-    """Ask a proxy that refused a CONNECT, without a password, which authentication it wants (RFC 9110, 11.7.1).
-
-    http.client does not keep the headers of a refusal before Python 3.12.
+    >>> proxy_source("https://host/", {"proxy": "", "environ": {"HTTP_PROXY": "p:1", "HTTPS_PROXY": "p:1"}})
+    'HTTPS_PROXY'
     """
-    parts = urlsplit(proxy)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=2)
+    if config["proxy"]:
+        return str(config["proxy_source"])
+    environ = os.environ if config["environ"] is None else config["environ"]
+    for wanted in (urlsplit(url).scheme + "_proxy", "all_proxy"):
+        for name in sorted(environ, key=str.isupper):  # one in lower case wins
+            if name.lower() == wanted and environ[name]:
+                return str(name)
+    return "of the system"
+
+
+def refusal_headers(proxy: str, target: str, until: float | None) -> Mapping[str, str]:
+    """Ask a proxy that refused a CONNECT once more, without a password, for the headers of its refusal.
+
+    http.client drops them before Python 3.12. It takes 2 s at most, and no longer than until the deadline ``until``.
+    """
+    parts, end, data = urlsplit(proxy), time.monotonic() + 2, b""
+    end = end if until is None else min(end, until)
+    request = f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode("ascii", "replace")
     try:
-        connection.request("CONNECT", target)
-        wanted = connection.getresponse().headers.get_all("Proxy-Authenticate", [])
-        return [scheme.split(None, 1)[0] for scheme in wanted if scheme.strip()]
-    except (OSError, http.client.HTTPException):
-        return []
-    finally:
-        connection.close()
+        with socket.create_connection((parts.hostname, parts.port or 80), end - time.monotonic()) as sock:
+            sock.sendall(request)
+            while b"\r\n\r\n" not in data and len(data) < 16384:
+                sock.settimeout(end - time.monotonic())
+                data += sock.recv(4096) or b"\r\n\r\n"
+        headers = http.client.parse_headers(io.BytesIO(data.partition(b"\n")[2]))
+        return {name: ", ".join(headers.get_all(name, [])) for name in ("Proxy-Authenticate", "Location")}
+    except (OSError, ValueError, http.client.HTTPException):  # a ValueError where no time is left
+        return {}
+
+
+def login_schemes(authenticate: str) -> str:
+    """Name the schemes of a Proxy-Authenticate header (RFC 9110, 11.7.1).
+
+    >>> login_schemes('Negotiate, NTLM, Basic realm="the office, second floor"')
+    'Negotiate or NTLM or Basic'
+    """
+    words = [item.split()[0] for item in re.sub('"[^"]*"', "", authenticate).split(",") if item.strip()]
+    return " or ".join(word for word in words if re.fullmatch(r"[A-Za-z][\w-]{,20}", word))
 
 
 def environ_proxies(url: str, environ: Mapping[str, str] | None) -> dict[str, str]:

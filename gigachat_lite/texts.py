@@ -144,7 +144,7 @@ IN_RUSSIAN: dict[int | str, str] = {  # what the package says most often; all el
     "give the missing root as ca_bundle_file (GIGACHAT_CA_BUNDLE_FILE)":
         "укажите недостающий корневой сертификат (GIGACHAT_CA_BUNDLE_FILE)",
     "the stream ": "поток ", "ended before its ": "закончился раньше, чем пришло ",
-    "The service asks to wait {retry_after} s.": "Сервис просит подождать {0} с.",
+    "The server asks to wait {seconds} s.": "Сервер просит подождать {0} с.",
     NOT_THE_API: "Это не API: проверьте base_url, auth_url (GIGACHAT_BASE_URL, GIGACHAT_AUTH_URL) и прокси.",
     "The service failed: repeat later.": "Сервис не справился: повторите позже.",
     **{" (from ": " (от ", ", request id ": ", id запроса ", ", code ": ", код "},

@@ -112,12 +112,13 @@ class HostTLS:
     def __init__(self, config: Mapping[str, Any], host: str, with_client_cert: bool = True) -> None:
         self.host = host
         self.roots: list[str] = []
-        self.client_cert = bool(with_client_cert and config["cert_file"])
+        self.client_cert: bool | None = bool(with_client_cert and config["cert_file"])
         self.can_add_system_roots = False
         self._environ: Mapping[str, str] | None = config["environ"]
         self._trust_env = config["trust_env"]
         if config["ssl_context"] is not None:
             self.context: ssl.SSLContext = config["ssl_context"]
+            self.client_cert = None  # not known
             self.roots.append(GIVEN_CONTEXT)
             return
         self.context = new_context(config["verify_ssl_certs"])
@@ -150,7 +151,7 @@ class HostTLS:
                 break
         load_roots(self.context, path, name)
         load_default_certs(self.context, self._environ)
-        self.roots += ["the system's store", name]
+        self.roots += [describe_default_certs(environ), name]
         self.can_add_system_roots = False
 
 
@@ -219,15 +220,18 @@ class TLSAdapter(HTTPAdapter):
     def last_request(self) -> dict[str, Any]:
         """Tell what is known of this thread's last request, which failed, as arguments of diagnose.Attempt.
 
-        ``in_handshake``: nothing of it was sent; ``stale``: it met a kept connection, and ended at once.
+        ``before_tls`` and ``in_handshake``: nothing of it was sent; ``stale``: it met a kept connection, and ended at
+        once.
         """
         kept = not getattr(self._sent, "new_socket", True)  # True where nothing is known, as of a mock
+        progress = getattr(self._progress, "value", None)
         return {
-            "in_handshake": getattr(self._progress, "value", None) == "handshake",
+            "before_tls": self._progress is not None and not kept and progress is None,
+            "in_handshake": progress == "handshake",
             "stale": kept and time.monotonic() - float(self._sent.began) < STALE_SECONDS,
             "sent_chain": getattr(self._progress, "chain", (0, "")),
             "roots": self.tls.roots if self.tls else [],
-            "client_cert": self.tls is not None and self.tls.client_cert,
+            "client_cert": self.tls.client_cert if self.tls else False,
         }
 
     def close(self) -> None:
@@ -272,6 +276,15 @@ def load_roots(context: ssl.SSLContext, path: str, name: str) -> None:
         raise ConfigurationError(f"{name}: {path} holds no certificate in PEM or DER") from exc
     except (OSError, ValueError) as exc:
         raise ConfigurationError(f"{name}: {path} cannot be read: {getattr(exc, 'strerror', None) or exc}") from exc
+
+
+def describe_default_certs(environ: Mapping[str, str]) -> str:
+    """Name the system's roots, or the variable of OpenSSL that takes their place."""
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        path = environ.get(name)
+        if path:
+            return f"{name} {path}" + ("" if os.path.exists(path) else " (not there)")
+    return "the system's store"
 
 
 def load_default_certs(context: ssl.SSLContext, environ: Mapping[str, str] | None) -> None:

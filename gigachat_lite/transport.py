@@ -298,15 +298,19 @@ class Transport:
         prepared = self._prepare(request, url, token)
         adapter, proxies = self.adapters[origin], self.proxies[origin]
         connect, read = request.timeout or self.config["timeout"]
-        answered = False
+        answered: Mapping[str, str] | None = None  # the headers
 
         def explain(exc: BaseException) -> GigaChatException:
             from .diagnose import Attempt, error_from_exception
 
-            facts = {**adapter.last_request(), **proxy_facts(url, proxies, self.config)}
+            about_proxy = proxy_facts(url, proxies, self.config, request.until)
+            known = Attempt(url, timeout=read, until=request.until, **about_proxy)
+            if answered is not None:
+                known = known._replace(answered=True, request_id=answered.get("x-request-id"))
+            else:
+                known = known._replace(**adapter.last_request())
             if isinstance(prepared.body, io.BytesIO):  # much of a large body may have been read
-                facts["stale"] = False
-            known = Attempt(url, timeout=read, until=request.until, answered=answered, **facts)
+                known = known._replace(stale=False)
             return error_from_exception(exc, known)
 
         try:
@@ -321,7 +325,7 @@ class Transport:
                 verify=True,
                 cert=None,
             )
-            answered = True
+            answered = response.headers
             secret = SecretStr(prepared.headers.get("Authorization", ""))
             return check_answer(request, response, explain, secret)
         except NETWORK_ERRORS as exc:
@@ -396,13 +400,11 @@ def check_answer(
         response = response._replace(content=answer.content)
         if OLD_URLLIB3:
             check_length(answer)
+        if not response.content:
+            check_length(answer, 0)
     else:
-        try:
-            body = BodyReader(answer, response, explain, request.until)
-            response = response._replace(content=body.read(None if wanted else MAX_ERROR_BODY))
-        except GigaChatException:
-            if good:  # else the status is the error, without a body
-                raise
+        body = BodyReader(answer, response, explain, request.until)
+        response = response._replace(content=body.read(None if wanted else MAX_ERROR_BODY, or_less=not good))
     if not good:
         raise response.error()
     hidden = hidden_status(response.content)

@@ -333,7 +333,7 @@ def test_each_text_says_the_same_in_both_languages():
 
 def test_what_is_put_into_russian_is_what_the_package_says():
     answers = [Response("http://h/v1/token", status, {"X-Request-Id": "r", "Retry-After": "5"}, body)
-               for status, body in ((429, b'{"code":9,"message":"m"}'), (500, b""), (200, b"<p>"))]
+               for status, body in ((429, b'{"code":9,"message":"m"}'), (500, b'{"status":500,"message":"m"}'), (200, b"<p>"))]
     missing = [Response("http://h/v1/chat", 404, {}, b'{"message":"No such model"}')]
     said = "".join(str(answer.error()) for answer in answers + missing)
     attempt = Attempt("https://h/", proxy="http://p:1", timeout=5)
@@ -345,7 +345,7 @@ def test_what_is_put_into_russian_is_what_the_package_says():
     said += str(advice.VERIFY) + "".join(f"{key}: {value}" for key, value in advice.WANTED_AFTER_LOSS.items())
     said += "the stream ended before its [DONE]; ask again"  # a test below reads that from a real stream
     for key in texts.IN_RUSSIAN:
-        english = re.sub(r"\{(timeout|retry_after)\}", "5", str(key))
+        english = re.sub(r"\{(timeout|seconds)\}", "5", str(key))
         assert key in advice.HINTS or key == advice.NOT_THE_API or english in said, key
 
 
@@ -386,7 +386,7 @@ def test_a_warning_looks_like_all_the_rest(api, call):
     (404, "Проверьте адрес (GIGACHAT_BASE_URL)", "Check base_url"),
     (413, "Текст не помещается в контекст модели: сократите", "larger than the model's context: shorten"),
     (422, "Что неверно в запросе", "says what is wrong in the request"),
-    (429, "Сервис просит подождать 90 с. С ключом физического лица", "The service asks to wait 90 s. A private"),
+    (429, "Сервер просит подождать 90 с. С ключом физического лица", "The server asks to wait 90 s. A private"),
     (500, "Сервис не справился: повторите позже", "The service failed: repeat later"),
 ])
 def test_an_error_of_the_service_is_one_line_that_says_what_to_do(status, russian, english, api, call):

@@ -125,13 +125,10 @@ def test_a_refusal_of_connect_is_explained_and_final(status, server, proxy, cert
     with pytest.raises(TransportError, match=f"api.example through the proxy 127.0.0.1:{between.port}") as caught:
         giga.get_models()
     text = sound(caught.value)
-    assert "GIGACHAT_PROXY" in text and str(status) in text
-    assert ("user" in text) == (status in (401, 407) or not advice_for(status)[0])
-    assert len([target for target in between.targets if target == "api.example:443"]) == (2 if status == 407 else 1)
-
-
-def advice_for(status):
-    return next(row for row in advice.CONNECT if re.search(row[0], str(status)))
+    assert "(argument proxy)" in text and str(status) in text
+    assert ("user" in text) == (status in (401, 407))
+    asked = [target for target in between.targets if target == "api.example:443"]
+    assert len(asked) == (2 if status == 407 or 300 <= status < 400 else 1)
 
 
 @pytest.mark.parametrize("status, said", [
@@ -318,7 +315,7 @@ def test_long_messages_addresses_and_ids_leave_room_for_the_hint():
 
 @pytest.mark.parametrize("content, wanted", [
     (SQUID.encode(), "ERROR: The requested URL could not be retrieved ERROR Connection to 10.0.0.1 failed."),
-    (b"<style>" * 9000 + b"p{}", "empty"), (b"<!--" * 16000, "empty"),
+    (b"<style>" * 9000 + b"p{}", "a page without text"), (b"<!--" * 16000, "a page without text"),
     (b"<script>var a = '<b>';</script><p>Hi&nbsp;&amp; bye</p>", "Hi & bye"),
     ("<title>Доступ закрыт</title><h1>Доступ закрыт</h1>".encode(), "Доступ закрыт"),
 ], ids=["squid", "styles", "comments", "script", "Russian"])
@@ -410,8 +407,8 @@ ALERTS = {  # the alerts of RFC 8446, 6.2, in OpenSSL's words
     "SSLV3_ALERT_CERTIFICATE_REVOKED": "certificate", "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "certificate",
     "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": "certificate", "TLSV1_ALERT_ACCESS_DENIED": "certificate",
     "TLSV1_ALERT_DECRYPT_ERROR": "certificate", "SSLV3_ALERT_HANDSHAKE_FAILURE": "ciphers",
-    "TLSV1_ALERT_PROTOCOL_VERSION": "too old", "UNSUPPORTED_PROTOCOL": "too old",
-    "TLSV1_ALERT_INAPPROPRIATE_FALLBACK": "too old", "TLSV1_ALERT_INSUFFICIENT_SECURITY": "ciphers",
+    "TLSV1_ALERT_PROTOCOL_VERSION": "in common", "UNSUPPORTED_PROTOCOL": "in common",
+    "TLSV1_ALERT_INAPPROPRIATE_FALLBACK": "in common", "TLSV1_ALERT_INSUFFICIENT_SECURITY": "ciphers",
     "TLSV1_UNRECOGNIZED_NAME": "host name", "TLSV1_ALERT_INTERNAL_ERROR": "refused the handshake",
     "WRONG_VERSION_NUMBER": "no TLS", "HTTP_REQUEST": "no TLS", "PACKET_LENGTH_TOO_LONG": "no TLS",
     "DH_KEY_TOO_SMALL": "SECLEVEL", "UNSAFE_LEGACY_RENEGOTIATION_DISABLED": "SECLEVEL", "EE_KEY_TOO_SMALL": "SECLEVEL",

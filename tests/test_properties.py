@@ -264,8 +264,8 @@ TYPES = dict.fromkeys(DEFAULTS, str)
 TYPES.update(dict.fromkeys(["verify_ssl_certs", "auth_client_cert", "trust_env", "allow_http"], bool))
 TYPES.update(dict.fromkeys(["deadline", "pool_timeout", "retry_backoff_factor", "token_expiry_buffer_ms"], float))
 TYPES.update(timeout=tuple, max_connections=int, max_retries=int, flags=list, profanity_check=bool)
-TYPES.update(retry_on_status_codes=tuple, token_cache=(bool, str), environ=dict)
-MAY_BE_NONE = {key for key, value in DEFAULTS.items() if value is None} - {"max_connections"} | {"pool_timeout"}
+TYPES.update(retry_on_status_codes=tuple, token_cache=(bool, str), environ=dict, proxy_source=str)
+MAY_BE_NONE = {key for key, value in DEFAULTS.items() if value is None} - {"max_connections"} | {"pool_timeout", "proxy_source"}
 KEY_NAMES = [*SECRETS, "auth_key", "token"]
 NAMES = [*DEFAULTS, "auth_key", "api_key", "token", "verbose", "credentails", "basurl", "verify", "", "Ж"]
 VALUES = "| |1|0|true|off|nan|inf|1e999|-1|5|5,7|[5, 7]|[|[null]|https://api.giga.chat|http://127.0.0.1:99999|[::1|a:b"
@@ -325,7 +325,7 @@ def test_settings_from_anywhere_are_a_config_or_an_error_without_secrets(hold, t
             told = told_by(error)
             assert "no such setting" in told and set(given) - set(DEFAULTS) - {"verbose"}
         else:
-            assert list(config) == [*DEFAULTS, "environ"]
+            assert list(config) == [*DEFAULTS, "environ", "proxy_source"]
             assert config["max_connections"] >= 1 and config["max_retries"] >= 0
             for key, value in config.items():
                 assert isinstance(value, TYPES[key]) or (value is None and key in MAY_BE_NONE), key

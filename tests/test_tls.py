@@ -393,7 +393,7 @@ def test_a_certificate_that_does_not_verify_is_refused_in_one_line(client, api, 
 
 @pytest.mark.parametrize(
     "variables, roots",
-    [({}, "the system's store, certifi"), ({"REQUESTS_CA_BUNDLE": "other_pem"}, "REQUESTS_CA_BUNDLE")],
+    [({}, ", certifi"), ({"REQUESTS_CA_BUNDLE": "other_pem"}, "REQUESTS_CA_BUNDLE")],
 )
 def test_a_refusal_names_the_roots_of_the_default_trust(client, server, certs, road, monkeypatch, variables, roots):
     for name, value in variables.items():
@@ -1082,7 +1082,7 @@ def test_a_server_that_even_the_systems_roots_do_not_know_is_refused(client, ser
             giga.get_models()
         assert running.connections == connections
     text = str(caught.value)
-    assert said(caught)[1] == "the Russian Trusted Root CA of this package, the system's store, certifi"
+    assert re.fullmatch("the Russian Trusted Root CA .*, SSL_CERT_FILE .*", said(caught)[1])
     assert "api.giga.chat" in text and "GIGACHAT_CA_BUNDLE_FILE" in text and not running.requests
 
 
@@ -1108,7 +1108,7 @@ def test_a_bundle_that_is_missing_when_the_systems_roots_are_needed_is_an_error_
     shutil.copyfile(str(certs.other_pem), str(tmp_path / "gone.pem"))
     with pytest.raises(TLSError) as caught:
         giga.get_models()
-    assert said(caught)[1].count("the system's store") == 1
+    assert said(caught)[1].count("SSL_CERT_FILE") == 1
 
 
 def test_a_missing_bundle_does_not_matter_where_the_packages_root_is_enough(
