@@ -1,6 +1,6 @@
 """What to do about failures: a table for each kind, from which docs/errors.md is made.
 
-A row is what happened and what to do, or the latter alone. diagnose.py says which row is meant.
+Each row is what happened and what to do, or the latter alone. diagnose.py picks the row.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Dict, Optional, Tuple
 
 Advice = Tuple[str, str]  # what happened, and what to do
-Table = Tuple[Tuple[str, Advice], ...]  # by a pattern, of which the first counts that is found
+Table = Tuple[Tuple[str, Advice], ...]  # by a pattern: the first that matches
 
-# By the words for failures that the retry rules of transport.py go by.
+# By the words for failures in transport.RETRY_ON.
 
 PROXY = ", or name a proxy (GIGACHAT_PROXY)"
 FAILURES: Dict[str, Advice] = {
@@ -19,7 +19,7 @@ FAILURES: Dict[str, Advice] = {
     "connect timeout": ("no connection within the connect timeout", "check the network and its firewall" + PROXY),
     "read timeout": ("nothing came for {timeout} s", "allow more time (timeout, GIGACHAT_TIMEOUT)"),
     "body timeout": ("nothing came for {timeout} s", "allow more time (timeout, GIGACHAT_TIMEOUT)"),
-    "deadline": ("the deadline of this call ran out", "give it more (deadline, GIGACHAT_DEADLINE)"),
+    "deadline": ("the deadline of this call ran out", "raise it (deadline, GIGACHAT_DEADLINE)"),
     "proxy": ("the proxy refuses the connection", "check the proxy's address; its administrator may know more"),
     "broken": ("the answer broke off before its end", "ask again"),
     "stale": ("the connection was closed before the answer", "ask again"),
@@ -28,7 +28,7 @@ FAILURES: Dict[str, Advice] = {
     "file": ("a file cannot be read", "check that it is there and may be read"),
     "not sent": ("the request cannot be sent", "check base_url, auth_url, headers and proxy"),
 }
-WANTED_AFTER_LOSS: Dict[Tuple[str, Optional[bool]], str] = {  # by the scheme, and whether there is a client certificate
+AFTER_LOSS: Dict[Tuple[str, Optional[bool]], str] = {  # by the scheme, and whether there is a client certificate
     **dict.fromkeys([("http", False), ("http", True), ("http", None)], "if the port speaks TLS, write https://"),
     **dict.fromkeys([("proxy", False), ("proxy", True), ("proxy", None)], "check the proxy's port and scheme"),
     ("https", False): "the server may want a client certificate (cert_file, key_file)",
@@ -42,18 +42,18 @@ CUT_HANDSHAKE: Advice = (
 
 # By the names of errno and of getaddrinfo, when there is no connection.
 
-MACHINE = "close clients and streams that are not needed, and use one client for all calls"
+FREE_RESOURCES = "close clients and streams that are not needed, and use one client for all calls"
 ERRNOS: Table = (
     ("ECONNREFUSED", ("nothing listens there", "check base_url (GIGACHAT_BASE_URL) or auth_url, and the port" + PROXY)),
-    ("EHOSTUNREACH|ENETUNREACH|EHOSTDOWN|ENETDOWN", ("there is no way to it", "check the network and the VPN" + PROXY)),
+    ("EHOSTUNREACH|ENETUNREACH|EHOSTDOWN|ENETDOWN", ("no route to it", "check the network and the VPN" + PROXY)),
     ("ETIMEDOUT", ("the host does not answer", "check the port and the firewall" + PROXY)),
     ("ECONNRESET|ECONNABORTED", ("the connection was reset", "check the port and the firewall" + PROXY)),
     ("EACCES|EPERM", ("this machine forbids the connection", "allow it in its firewall or sandbox")),
-    ("EADDRNOTAVAIL|EADDRINUSE", ("this machine has no free port or no address for it", MACHINE)),
-    ("EMFILE|ENFILE", ("too many files are open", MACHINE + ", or raise ulimit -n")),
-    ("ENOBUFS|ENOMEM|EAI_MEMORY", ("this machine has no memory for it", MACHINE)),
-    ("EAFNOSUPPORT", ("this machine does not have this kind of address", "name a host with IPv4, or with IPv6")),
-    ("EINVAL", ("there is no connecting to this address", "check the host and the port")),
+    ("EADDRNOTAVAIL|EADDRINUSE", ("no local port is free", FREE_RESOURCES)),
+    ("EMFILE|ENFILE", ("too many files are open", FREE_RESOURCES + ", or raise ulimit -n")),
+    ("ENOBUFS|ENOMEM|EAI_MEMORY", ("out of memory, or of socket buffers", FREE_RESOURCES)),
+    ("EAFNOSUPPORT", ("this machine has no IPv6, or no IPv4", "name a host with IPv4, or with IPv6")),
+    ("EINVAL", ("the address is invalid", "check the host and the port")),
     ("EAI_AGAIN|EAI_FAIL", ("no name server answers", "check the network and its name servers, or repeat later")),
     ("EAI_", FAILURES["dns"]),
     ("", FAILURES["no connection"]),
@@ -76,40 +76,41 @@ PROTOCOL: Table = (
 # By the status of a proxy's refusal of CONNECT, and by the reply of a SOCKS proxy (RFC 1928, 6), as PySocks says it.
 
 LOGIN = "write proxy={scheme}://user:password@host:port (GIGACHAT_PROXY)"
-CORRECT = "correct them in the proxy's address, letters such as @ and / as %40 and %2F"
+CORRECT_LOGIN = "correct them in the proxy's address, with @ and / written as %40 and %2F"
 REACH = "check the host and the port; the proxy's administrator may know more"
-NO_PROXY = "check the proxy's address: is it a proxy?"
+NOT_A_PROXY = "check the proxy's address: is it a proxy?"
 CHECK_PROXY = "check the proxy's address"
-CHECK_SOCKS = "check the proxy's address and scheme; socks5h:// leaves names to the proxy"
+CHECK_SOCKS = "check the proxy's address and scheme; with socks5h:// the proxy resolves names"
 NO_HTTP_PROXY: Advice = ("the proxy does not speak HTTP, or closed the connection", "check its port and its scheme")
 CONNECT: Table = (
     ("^3", ("the proxy leads elsewhere", "if the network wants a login, log in with a browser")),
-    ("400|404|405|501", ("the proxy does not know CONNECT", NO_PROXY)),
+    ("400|404|405|501", ("the proxy does not support CONNECT", NOT_A_PROXY)),
     ("403", ("the proxy's rules forbid this host", "ask its administrator to allow it")),
     ("401|407", ("the proxy wants a user and a password", LOGIN)),
     ("429", ("the proxy limits connections", "repeat later, or make fewer at a time (max_connections)")),
     ("500", ("the proxy failed, or cannot resolve the host", REACH)),
     ("502|503", ("the proxy could not reach the host", REACH)),
-    ("408|504", ("the proxy waited in vain", REACH)),
+    ("408|504", ("the proxy timed out", REACH)),
     ("511", ("the network wants a login first", "log in with a browser")),
     ("", FAILURES["proxy"]),
 )
-REFUSED_LOGIN: Advice = ("the proxy refuses the user or the password", CORRECT)
-OTHER_LOGIN: Advice = (
+REFUSED_LOGIN: Advice = ("the proxy refuses the user or the password", CORRECT_LOGIN)
+UNSUPPORTED_LOGIN: Advice = (
     "the proxy wants {schemes}",
-    "only Basic is supported: run a local proxy that knows {schemes} (such as cntlm or px), and name that one",
+    "only Basic is supported: run a local proxy that supports {schemes} (such as cntlm or px), and name that one",
 )
 SOCKS: Table = (
     ("^0x01", ("the proxy failed", "repeat later, or ask its administrator")),
     ("^0x02", ("the proxy's rules forbid this host", "ask its administrator to allow it")),
     ("^0x0[34]", ("the proxy has no way to the host", REACH)),
     ("^0x05", ("the host refuses the proxy's connection", REACH)),
-    ("^0x06", ("the proxy waited for the host in vain", REACH)),
-    ("^0x07", ("the proxy makes no TCP connections", NO_PROXY)),
-    ("^0x08", ("the proxy does not take this kind of address", "write socks5h:// to send names, socks5:// addresses")),
+    ("^0x06", ("the proxy timed out waiting for the host", REACH)),
+    ("^0x07", ("the proxy does not support CONNECT", NOT_A_PROXY)),
+    ("^0x08", ("the proxy does not take this kind of address",
+               "use socks5h:// (the proxy resolves names) or socks5:// (this machine does)")),
     ("^0x5[bcd]", ("the proxy refuses the connection, or failed", "ask its administrator, or try socks5h://")),
     ("authentication failed", REFUSED_LOGIN),
-    ("methods were rejected|No username", ("the proxy wants a user and a password, or other ones", LOGIN)),
+    ("methods were rejected|No username", ("the proxy wants a user and a password, or refuses those given", LOGIN)),
     ("invalid data", ("the proxy does not speak SOCKS", "check its port and its scheme (http:// or socks5h://)")),
     ("closed unexpectedly", ("the proxy closed the connection", "check its port and its scheme")),
     ("", FAILURES["proxy"]),
@@ -117,24 +118,24 @@ SOCKS: Table = (
 
 # TLS: by OpenSSL's verify codes, and by what it says of a handshake.
 
-UNKNOWN_ISSUER = (2, 18, 19, 20, 21)  # what more root certificates may cure
+UNKNOWN_ISSUER = (2, 18, 19, 20, 21)  # may be cured by adding a root
 GIVE_ROOT = "give the missing root as ca_bundle_file (GIGACHAT_CA_BUNDLE_FILE)"
 GIVE_CONTEXT = "load the missing root into the ssl_context"
 NO_CHAIN = (  # where a server has sent its own certificate alone, whose issuer may be either
     "the server does not send its intermediate certificate, or its root is unknown: give either as ca_bundle_file "
     "(GIGACHAT_CA_BUNDLE_FILE)"
 )
-OTHER_HOST = "the certificate is another host's: check base_url and auth_url"
-WEAK = "the server has to renew its keys; until then, an ssl_context with set_ciphers('DEFAULT@SECLEVEL=1') accepts it"
+OTHER_HOST = "the certificate is for another host: check base_url and auth_url"
+WEAK_KEY = "the server's key or signature is too weak; an ssl_context with set_ciphers('DEFAULT@SECLEVEL=1') accepts it"
 FAULTY = "the server's certificates are faulty: tell its administrator"
 VERIFY: Tuple[Tuple[Tuple[int, ...], str], ...] = (
     (UNKNOWN_ISSUER, GIVE_ROOT),
     ((9, 10), "check the clock of this machine; if it is right, the server's certificate has to be renewed"),
     ((62, 63, 64), OTHER_HOST),
-    ((66, 67, 68), WEAK),
+    ((66, 67, 68), WEAK_KEY),
     ((23,), "the certificate was revoked: do not connect, and tell the server's administrator"),
-    ((3, 6, 8, 11, 12, 15, 16, 33, 35, 36, 44, 54), "give the ssl_context a current revocation list, or check none"),
-    (tuple(range(79, 97)), "the ssl_context checks strictly (VERIFY_X509_STRICT): drop that, or renew the certificate"),
+    ((3, 5, 8, 11, 12, 15, 16, 33, 35, 36, 44, 54), "load a current revocation list into the ssl_context"),
+    (tuple(range(80, 95)), "the ssl_context checks strictly: drop VERIFY_X509_STRICT, or renew the certificate"),
 )
 CLIENT_CERT: Dict[Optional[bool], str] = {  # whether there is one; None with an ssl_context of the caller's
     True: "the client certificate was sent and refused: check its issuer and its dates, or give another one",
@@ -150,8 +151,8 @@ HANDSHAKE: Tuple[Tuple[str, str], ...] = (
      "server and client have no version of TLS in common: give an ssl_context with other limits (minimum_version)"),
     ("unrecognized name", "the server does not know this host name: check base_url and auth_url"),
     ("wrong version|unknown protocol|http request|packet length", "there is no TLS: check the port and the proxy"),
-    ("too small|too weak|legacy renegotiation", WEAK),
-    ("bad record|decryption failed|record layer", "something on the way changes the bytes: check proxy and network"),
+    ("too small|too weak|legacy renegotiation", WEAK_KEY),
+    ("bad record|decryption failed|record layer", "the TLS data was corrupted on the way: check proxy and network"),
     ("alert", "the server refused the handshake: check the address; its administrator may know more"),
     ("", "check base_url, auth_url and the proxy"),
 )
@@ -162,27 +163,27 @@ SCOPES = "GIGACHAT_API_PERS (persons), GIGACHAT_API_B2B (prepaid), GIGACHAT_API_
 CLASSIC = "//gigachat.devices.sberbank.ru"
 NEWER = " Newer models are only on GIGACHAT_BASE_URL=https://api.giga.chat/v1."
 ADDRESS = "check base_url (it ends in /api/v1, or /v1 on api.giga.chat), auth_url and the proxy."
-NOT_THE_API = "That is not the API: " + ADDRESS
+NOT_THE_API = "This is not the GigaChat API: " + ADDRESS
 HINTS: Dict[int, str] = {
     1: f"The scope is misspelt: it is one of {SCOPES}.",
-    4: "credentials is the authorization key of the cabinet, base64 of client_id:client_secret: copy it whole.",
+    4: "credentials is the authorization key of your project, base64 of client_id:client_secret: copy it whole.",
     5: f"No scope was sent: give one of {SCOPES}.",
-    6: "The authorization key is not known: copy it again from the cabinet, or make a new one there.",
+    6: "The authorization key is not known: copy it from https://developers.sber.ru/studio, or make a new one.",
     7: f"The key belongs to another scope: set GIGACHAT_SCOPE (scope=) to one of {SCOPES}.",
     400: "The message says what the service could not read.",
     401: "Check the key (GIGACHAT_CREDENTIALS), the token or the password that this client was given.",
     402: "The tokens of this model are used up: buy more, or name another model (GIGACHAT_MODEL).",
-    403: "The account's contract does not cover this call, or this is another address: check base_url.",
+    403: "The account's scope or contract does not cover this call, or base_url is wrong: check both.",
     404: "Check base_url (GIGACHAT_BASE_URL) and the id.",
     405: "This address does not take this call: check base_url (GIGACHAT_BASE_URL).",
-    407: "The proxy wants a user and a password, or other ones: write proxy=http://user:password@host:port.",
+    407: "The proxy wants a user and a password, or refuses those given: write proxy=http://user:password@host:port.",
     408: "The request came too slowly: repeat it.",
     413: "The prompt is larger than the model's context: shorten it or its history.",
     422: "The message says what is wrong in the request.",
     504: "The answer took too long, and may have been paid for: ask with stream(), which gives it as it is written.",
-    429: "A private person's key allows one request at a time, a company's ten: see max_connections, or repeat later.",
+    429: "A private person's key has one request at a time, a company's ten: see max_connections, or repeat later.",
 }
-REDIRECT = "Redirects are not followed, for they would carry the token along: check base_url (GIGACHAT_BASE_URL)."
+REDIRECT = "Redirects are not followed, to protect the token: check base_url (GIGACHAT_BASE_URL)."
 ELSEWHERE = (
     "Redirects are not followed, and this one leads to {host}: if the network wants a login there, log in with a "
     "browser; else check base_url and the proxy."
@@ -195,14 +196,15 @@ OTHER_4XX = "The message says what was refused."
 OTHER_5XX = "The service failed: repeat later."
 WAIT = "The server asks to wait {seconds} s. "
 # By what the service or a gateway says, whatever the status.
-SAYINGS: Tuple[Tuple[str, str], ...] = (
-    ("plain HTTP request|HTTP request to an HTTPS|plain HTTP to an SSL|requires TLS", "This port speaks TLS: write https://."),
+BY_MESSAGE: Tuple[Tuple[str, str], ...] = (
+    ("plain HTTP request|HTTP request to an HTTPS|plain HTTP to an SSL|requires TLS",
+     "This port speaks TLS: write https://."),
     ("No required SSL certificate",
      "The server wants a client certificate: give cert_file and key_file, and leave auth_client_cert on."),
     ("SSL certificate error", "The client certificate was sent and refused: check its issuer and dates."),
     ("^Access to file", "A file is readable only with the X-Client-ID that it was made with (client_id_cvar)."),
     ("image processing", "Name a model that reads pictures, such as GigaChat-2-Pro or GigaChat-2-Max."),
-    ("invalid JSON syntax", "Some value has another type than the API wants, as a string where a number is due."),
+    ("invalid JSON syntax", "Some value has the wrong type, such as a string instead of a number."),
     (SAID_COMPRESSED, "A proxy or gateway on the way compresses the answer: ask its administrator."),
     ("^No such model$", "Name another model: get_models() lists them."),
 )
@@ -214,18 +216,18 @@ PAGES: Dict[int, str] = {
     404: NOT_THE_API,
     405: NOT_THE_API,
     407: HINTS[407],
-    408: "{gateway} waited for the request in vain: check the network, and repeat.",
-    413: "{gateway} takes no request of this size: send less, or ask its administrator for a higher limit.",
-    414: "{gateway} takes no address of this length: check base_url and the id.",
+    408: "{gateway} timed out waiting for the request: check the network, and repeat.",
+    413: "{gateway} rejects requests of this size: send less, or ask its administrator for a higher limit.",
+    414: "{gateway} rejects addresses of this length: check base_url and the id.",
     429: "{gateway} limits requests: repeat later, or make fewer at a time (max_connections).",
-    431: "{gateway} takes no headers of this size: make those of headers= and of the context shorter.",
-    451: "{gateway} may not serve this for legal reasons: " + ADDRESS,
+    431: "{gateway} rejects headers of this size: make those of headers= and of the context shorter.",
+    451: "{gateway} is not allowed to serve this (451, legal reasons): " + ADDRESS,
     495: "The client certificate was sent and refused: check its issuer and dates.",
     496: "The server wants a client certificate: give cert_file and key_file.",
     497: "This port speaks TLS: write https://.",
     502: "{gateway} got no answer from the service: repeat later.",
     503: "{gateway} says that the service is not available: repeat later.",
-    504: "{gateway} did not wait for the answer, which may have been paid for: ask with stream(), which keeps the connection busy.",
+    504: "{gateway} timed out; the answer may have been paid for: use stream(), which keeps the connection busy.",
     511: "The network wants a login first: log in with a browser.",
 }
 OTHER_PAGE_4XX = "{gateway} refused the request: " + ADDRESS

@@ -14,7 +14,7 @@ from typing import Any, Callable, Iterator, Mapping, NamedTuple
 import requests
 from urllib3.exceptions import HTTPError
 
-from .exceptions import GigaChatException, StreamError
+from .exceptions import GigaChatException, StreamError, TLSError, TransportError, one_line
 from .json_text import decode_body
 from .limiter import Place, this_thread
 
@@ -187,6 +187,19 @@ class BodyReader:
     def __del__(self) -> None:
         if not self.closed and self.answer.raw is not None:
             self.answer.raw.close()  # and no more: giving the connection back would take locks
+
+
+def stream_error(exc: Exception, request_id: str | None) -> GigaChatException:
+    """Make the error that ends a stream: a StreamError, unless it says more, with the request id."""
+    error = exc if isinstance(exc, GigaChatException) else StreamError("an event of the stream is not UTF-8")
+    if type(error) is TransportError or isinstance(error, TLSError):
+        error = StreamError(*exc.args)
+        error.__dict__.update(exc.__dict__)
+        error.__cause__ = exc.__cause__
+    elif isinstance(error, StreamError) and request_id and not error.request_id:
+        error.request_id = request_id
+        error.args = (one_line(str(error), f" (request id {request_id[:64]})"),)
+    return error
 
 
 def available_reader(answer: requests.Response) -> tuple[Callable[[], bytes], http.client.HTTPResponse | None]:

@@ -2,7 +2,7 @@
 
 Imported when something has failed. ``error_from_exception()`` turns what requests, urllib3, http.client, ssl, PySocks
 or the system raised into an error of this package, ``error_from_response()`` an answer with a status or a body that is
-none of the API's. Pure functions over plain values; advice.py has a table for each kind of failure.
+none of the API's. Functions over plain values; advice.py has a table for each kind of failure.
 """
 
 from __future__ import annotations
@@ -245,7 +245,7 @@ def explain(failure: str, chain: list[BaseException], attempt: Attempt) -> Advic
     if attempt.proxy and cure.endswith(advice.PROXY):
         cure = advice.CHECK_SOCKS if attempt.proxy.startswith("socks") else advice.CHECK_PROXY
     scheme = "https" if attempt.url.startswith("https") else "proxy" if attempt.proxy else "http"
-    wanted = advice.WANTED_AFTER_LOSS[scheme, attempt.client_cert]
+    wanted = advice.AFTER_LOSS[scheme, attempt.client_cert]
     what, cure = what.format(timeout=attempt.timeout), cure.format(wanted=wanted)
     return what + (why and f" ({why})"), cure
 
@@ -277,7 +277,7 @@ def explain_proxy(chain: list[BaseException], attempt: Attempt) -> Advice:
     headers = attempt.refusal_headers() if status == 407 or 300 <= status < 400 else {}
     wanted, location = login_schemes(headers.get("Proxy-Authenticate", "")), headers.get("Location", "")
     if wanted and "basic" not in wanted.lower():
-        what, cure = advice.OTHER_LOGIN
+        what, cure = advice.UNSUPPORTED_LOGIN
     elif status == 407 and proxy.password:
         what, cure = advice.REFUSED_LOGIN
     elif location:
@@ -322,14 +322,9 @@ def explain_tls(chain: list[BaseException], attempt: Attempt) -> Advice:
 # Answers
 
 BY_STATUS: dict[int, type[ResponseError]] = {
-    400: exceptions.BadRequestError,
-    401: exceptions.AuthenticationError,
-    402: exceptions.PaymentRequiredError,
-    403: exceptions.ForbiddenError,
-    404: exceptions.NotFoundError,
-    413: exceptions.RequestEntityTooLargeError,
-    422: exceptions.UnprocessableEntityError,
-    429: exceptions.RateLimitError,
+    **{400: exceptions.BadRequestError, 401: exceptions.AuthenticationError, 402: exceptions.PaymentRequiredError},
+    **{403: exceptions.ForbiddenError, 404: exceptions.NotFoundError, 413: exceptions.RequestEntityTooLargeError},
+    **{422: exceptions.UnprocessableEntityError, 429: exceptions.RateLimitError},
 }
 
 
@@ -339,14 +334,14 @@ def hint_for(status: int, code: Any, message: str, url: str = "", gateway: str =
     >>> hint_for(400, 7, "scope from db not fully includes consumed scope").split(":")[0]
     'The key belongs to another scope'
     >>> hint_for(413, None, "413 Request Entity Too Large", gateway="A gateway (nginx)").split(":")[0]
-    'A gateway (nginx) takes no request of this size'
+    'A gateway (nginx) rejects requests of this size'
     """
     if type(code) is int and code < 100 and code in advice.HINTS:  # a bool is an int too
         return advice.HINTS[code]
     newer, place = advice.NEWER if advice.CLASSIC in url else "", url.rpartition("/")[2]
     if status == 404 and "/files/" in url and not gateway:
         return advice.NO_FILE
-    for pattern, hint in advice.SAYINGS:
+    for pattern, hint in advice.BY_MESSAGE:
         if re.search(pattern, message):
             return hint + (newer if status == 404 else "")
     if gateway or (not message and status not in (401, 402, 403, 404, 429)):
@@ -405,7 +400,7 @@ def error_from_response(response: Response, message: str = "", status_code: int 
     elif 300 <= status < 400:
         error.hint = redirect_hint(error.url, headers.get("Location", ""))
     elif schemes and "basic" not in schemes.lower():
-        error.hint = ": ".join(advice.OTHER_LOGIN).format(schemes=schemes)
+        error.hint = ": ".join(advice.UNSUPPORTED_LOGIN).format(schemes=schemes)
     retry_after = parse_retry_after(headers.get("Retry-After"), parse_date(headers.get("Date"), time.time()))
     if retry_after is not None:
         error.retry_after = retry_after

@@ -7,8 +7,8 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Mapping, TypeVar
 
 from .accumulators import ChatAccumulator
-from .body import BodyReader
-from .exceptions import GigaChatException, StreamError, TLSError, TransportError, excerpt
+from .body import BodyReader, stream_error
+from .exceptions import GigaChatException, StreamError, excerpt
 from .json_text import decode_json, unfinished
 from .models import Answer, ChatCompletion, ChatCompletionChunk, Obj, Usage, with_headers
 from .models.base import set_x_headers
@@ -284,10 +284,7 @@ class EventStream:
 
     def _finish(self, exc: Exception) -> GigaChatException:
         """End the stream with an error that carries the text until then."""
-        error = exc if isinstance(exc, GigaChatException) else StreamError("an event of the stream is not UTF-8")
-        if type(error) is TransportError or isinstance(error, TLSError):
-            error = StreamError(*exc.args)
-            error.__cause__, error.failure = exc.__cause__, getattr(exc, "failure", None)
+        error = stream_error(exc, self.x_headers.get("x-request-id"))
         self._error = self._with_partial(error)
         self._body.close()
         return self._error

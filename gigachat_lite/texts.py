@@ -119,7 +119,7 @@ IN_RUSSIAN: dict[int | str, str] = {  # what the package says most often; all el
     429: "С ключом физического лица запросы идут по одному, с ключом компании по десять сразу; повторите позже.",
     "the name cannot be resolved": "имя не найдено",
     "no connection: nothing listens there": "нет соединения: там никто не отвечает",
-    "no connection: there is no way to it": "нет соединения: туда нет пути",
+    "no connection: no route to it": "нет соединения: туда нет пути",
     "check base_url (GIGACHAT_BASE_URL) or auth_url, and the port":
         "проверьте base_url (GIGACHAT_BASE_URL), auth_url и порт",
     "no connection within the connect timeout": "соединения не дождались",

@@ -263,7 +263,7 @@ def load_roots(context: ssl.SSLContext, path: str, name: str) -> None:
     try:
         if os.path.isdir(path):
             if not any(re.fullmatch(r"[0-9a-f]{8}\.\d+", entry) for entry in os.listdir(path)):
-                raise ConfigurationError(f"{name}: {path} has no hashed names: run openssl rehash, or give one file")
+                raise ValueError("it has no hashed names: run openssl rehash, or give one file")
             context.load_verify_locations(capath=path)
             return
         with open(path, "rb") as file:
@@ -275,7 +275,8 @@ def load_roots(context: ssl.SSLContext, path: str, name: str) -> None:
     except ssl.SSLError as exc:
         raise ConfigurationError(f"{name}: {path} holds no certificate in PEM or DER") from exc
     except (OSError, ValueError) as exc:
-        raise ConfigurationError(f"{name}: {path} cannot be read: {getattr(exc, 'strerror', None) or exc}") from exc
+        where = name if path in name else f"{name}: {path}"
+        raise ConfigurationError(f"{where} cannot be read: {getattr(exc, 'strerror', None) or exc}") from exc
 
 
 def describe_default_certs(environ: Mapping[str, str]) -> str:

@@ -333,7 +333,7 @@ def test_each_text_says_the_same_in_both_languages():
 
 def test_what_is_put_into_russian_is_what_the_package_says():
     answers = [Response("http://h/v1/token", status, {"X-Request-Id": "r", "Retry-After": "5"}, body)
-               for status, body in ((429, b'{"code":9,"message":"m"}'), (500, b'{"status":500,"message":"m"}'), (200, b"<p>"))]
+               for status, body in ((429, b'{"code":9,"message":"m"}'), (500, b'{"status":500}'), (200, b"<p>"))]
     missing = [Response("http://h/v1/chat", 404, {}, b'{"message":"No such model"}')]
     said = "".join(str(answer.error()) for answer in answers + missing)
     attempt = Attempt("https://h/", proxy="http://p:1", timeout=5)
@@ -342,7 +342,7 @@ def test_what_is_put_into_russian_is_what_the_package_says():
         said += "; ".join([*explain(failure, [error], attempt), cure]) + str(error_from_exception(error, attempt))
     for _, (what, cure) in (*advice.ERRNOS, *advice.CONNECT, *advice.SOCKS):
         said += f"no connection: {what}; {cure}"
-    said += str(advice.VERIFY) + "".join(f"{key}: {value}" for key, value in advice.WANTED_AFTER_LOSS.items())
+    said += str(advice.VERIFY) + "".join(f"{key}: {value}" for key, value in advice.AFTER_LOSS.items())
     said += "the stream ended before its [DONE]; ask again"  # a test below reads that from a real stream
     for key in texts.IN_RUSSIAN:
         english = re.sub(r"\{(timeout|seconds)\}", "5", str(key))
@@ -382,7 +382,7 @@ def test_a_warning_looks_like_all_the_rest(api, call):
     (400, "Чего сервис не понял", "what the service could not read"),
     (401, "Проверьте ключ (GIGACHAT_CREDENTIALS)", "Check the key (GIGACHAT_CREDENTIALS)"),
     (402, "Токены этой модели закончились", "The tokens of this model are used up"),
-    (403, "Договор не включает", "The account's contract"),
+    (403, "Договор не включает", "The account's scope or contract"),
     (404, "Проверьте адрес (GIGACHAT_BASE_URL)", "Check base_url"),
     (413, "Текст не помещается в контекст модели: сократите", "larger than the model's context: shorten"),
     (422, "Что неверно в запросе", "says what is wrong in the request"),

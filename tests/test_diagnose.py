@@ -16,6 +16,7 @@ import ssl
 import struct
 import sys
 import threading
+import time
 
 import pytest
 import requests
@@ -29,16 +30,17 @@ from gigachat_lite import (
     TransportError,
     advice,
 )
+from gigachat_lite.auth import NO_KEY
 from gigachat_lite.body import Response
 from gigachat_lite.diagnose import Attempt, error_from_exception, failure_of
-from servers import CHAT_BODY, CHAT_TEXT, raw, refused, relay, reply
+from servers import CHAT_BODY, CHAT_TEXT, STREAM_BODY, drop, raw, refused, relay, reply, sse
 
 PAGE = pathlib.Path(__file__).parent.parent / "docs" / "errors.md"
 URL = "https://gigachat.devices.sberbank.ru/api/v1/chat/completions"
 REQUEST_ID = "b13ed4b2-1a7e-4c1b-a0b4-8a0b1f5b5d1c"
 DOES = re.compile(  # a cure begins with something to do, or says who has to
     r"(?i)\b(check|ask|give|write|name|set|log in|repeat|allow|raise|close|copy|buy|shorten|send|make|correct|run|find"
-    r"|load|renew|tell|wait|drop|see|says what|takes its own|choose|accepts it|keeps the connection busy)\b")
+    r"|load|use|renew|tell|wait|drop|see|says what|takes its own|choose|accepts it|keeps the connection busy)\b")
 
 
 def sound(error):
@@ -95,7 +97,7 @@ HTML = {"Content-Type": "text/html", "Server": "nginx/1.22.1"}
      r"The requested URL could not be retrieved ERROR Connection to 10.0.0.1 failed.*A gateway \(squid/5.7\)"),
     (reply(302, headers={"Location": "https://login.corp.example/?from=api"}), "leads to login.corp.example.*browser"),
     (reply(302, headers={"Location": "/elsewhere"}), "Redirects are not followed.*check base_url"),
-    (reply(200, "<html><title>Guest Wi-Fi</title><p>Log in</p></html>", HTML), "not the API"),
+    (reply(200, "<html><title>Guest Wi-Fi</title><p>Log in</p></html>", HTML), "not the GigaChat API"),
     (reply(413, NGINX % (("413 Request Entity Too Large",) * 2 + ("",)), HTML), r"gateway \(nginx/1.22.1\).*size"),
     (reply(413, {"status": 413, "message": "Payload too large"}), "model's context"),
     (reply(407, headers={"Proxy-Authenticate": ["Negotiate", "NTLM"]}), "wants Negotiate or NTLM.*cntlm"),
@@ -133,7 +135,8 @@ def test_a_refusal_of_connect_is_explained_and_final(status, server, proxy, cert
 
 @pytest.mark.parametrize("status, said", [
     (403, "the proxy's rules forbid this host.*ask its administrator"), (503, "could not reach the host"),
-    (502, "could not reach the host"), (504, "in vain"), (407, "wants a user and a password"), (405, "is it a proxy")])
+    (502, "could not reach the host"), (504, "timed out"),
+    (407, "wants a user and a password"), (405, "is it a proxy")])
 def test_a_refusal_of_connect_says_what_it_means(status, said, proxy, monkeypatch):
     between = proxy(refuse=reply(status))
     monkeypatch.setenv("HTTPS_PROXY", between.url)
@@ -144,7 +147,7 @@ def test_a_refusal_of_connect_says_what_it_means(status, said, proxy, monkeypatc
 
 
 @pytest.mark.parametrize("user, wanted, said", [
-    ("", ["NTLM"], "the proxy wants NTLM .*local proxy that knows NTLM"),
+    ("", ["NTLM"], "the proxy wants NTLM .*local proxy that supports NTLM"),
     ("us:pw@", ["Negotiate", "NTLM"], "wants Negotiate or NTLM"),
     ("us:pw@", ['Basic realm="x"'], "refuses the user or the password.*%40"),
     ("us:pw@", [], "refuses the user or the password"),
@@ -220,7 +223,7 @@ def test_each_reply_of_a_socks_proxy_is_explained_and_final(code):
             through_socks(running).chat("?")
         assert running.count == 1
     text = sound(caught.value)
-    words = {1: "failed", 2: "rules forbid", 3: "no way", 4: "no way", 5: "refuses", 6: "in vain", 7: "TCP",
+    words = {1: "failed", 2: "rules forbid", 3: "no way", 4: "no way", 5: "refuses", 6: "timed out", 7: "CONNECT",
              8: "kind of address"}
     assert words.get(code, "proxy") in text and (f"0x{code:02x}" in text.lower() or code > 8), text
 
@@ -228,7 +231,7 @@ def test_each_reply_of_a_socks_proxy_is_explained_and_final(code):
 @pytest.mark.parametrize("options, user, said", [
     ({"password": "us:right"}, "us:wrong@", "refuses the user or the password.*%40"),
     ({"password": "us:right"}, "", "wants a user and a password.*socks5h://user:password"),
-    ({"methods": 1}, "us:x@", "wants a user and a password, or other"),
+    ({"methods": 1}, "us:x@", "wants a user and a password, or refuses"),
 ])
 def test_a_socks_proxy_that_wants_a_login_is_asked_once(options, user, said):
     with socks(**options) as running:
@@ -255,6 +258,148 @@ def test_a_proxy_that_is_no_socks_proxy_or_not_there_is_named(scheme, resolve):
         with pytest.raises(TransportError, match="no connection.*check the proxy's address") as caught:
             through_socks(running, scheme=scheme, max_retries=0).get_models()
     sound(caught.value)
+
+
+# What a proxy may do beside that
+
+
+@pytest.mark.parametrize("wanted, said", [
+    ("Negotiate, NTLM", "wants Negotiate or NTLM .407"), ('NTLM, Basic realm="a, b"', "wants a user and a password")])
+def test_schemes_in_one_header_are_told_apart(wanted, said, proxy):
+    between = proxy(refuse=reply(407, headers={"Proxy-Authenticate": wanted}))
+    giga = new_client(base_url="https://api.example/v1", access_token="t", proxy=between.url)
+    with pytest.raises(TransportError, match=said) as caught:
+        giga.get_models()
+    sound(caught.value)
+
+
+@pytest.mark.parametrize("slow", [0.2, None])
+def test_the_question_to_a_proxy_keeps_the_deadline(slow, proxy):
+    def refuse(request, connection):
+        if len(between.targets) == 1:
+            return reply(407)
+        return connection.hold() if slow is None else reply(407, headers={"X": "y" * 500}).drip(slow)
+
+    between = proxy(refuse=refuse)
+    giga = new_client(base_url="https://api.example/v1", access_token="t", proxy=between.url)
+    began = time.monotonic()
+    with pytest.raises(TransportError):
+        giga.get_models(deadline=0.4)
+    assert time.monotonic() - began < 1.9
+
+
+def test_a_proxy_that_leads_elsewhere_is_named(proxy):
+    between = proxy(refuse=reply(302, headers={"Location": "https://login.corp.example/x"}))
+    giga = new_client(base_url="https://api.example/v1", access_token="t", proxy=between.url)
+    with pytest.raises(TransportError, match="leads elsewhere.*browser: login.corp.example") as caught:
+        giga.get_models()
+    sound(caught.value)
+
+
+@pytest.mark.parametrize("answer", [drop(), drop("rst"), raw(b"SSH-2.0-x\r\n"), raw(TLS_ALERT), raw(b"\5\xff")],
+                         ids=["closed", "reset", "SSH", "TLS", "SOCKS"])
+@pytest.mark.parametrize("scheme", ["https", "http"])
+def test_a_proxy_that_is_none_is_told_as_one(scheme, answer, server, proxy):
+    between = proxy(refuse=answer)
+    giga = new_client(base_url=f"{scheme}://api.example/v1", allow_http=True, access_token="t", proxy=between.url)
+    with pytest.raises(TransportError, match="proxy does not speak HTTP, or closed|check the proxy's port") as caught:
+        giga.chat("?")
+    assert "client certificate" not in sound(caught.value) and len(between.targets) == 1
+
+
+def test_a_tunnel_whose_end_closes_is_no_fault_of_the_proxy(proxy, server):
+    between = proxy(to=server([], greet=["fin", "fin", "fin"]).port)
+    giga = new_client(base_url="https://api.example/v1", access_token="t", proxy=between.url, max_retries=0)
+    with pytest.raises(TransportError, match="closed during the TLS handshake.*check the port") as caught:
+        giga.get_models()
+    assert "_ssl.c" not in sound(caught.value) and "sandbox" not in str(caught.value)
+
+
+@pytest.mark.parametrize("variables, source", [
+    ({"HTTP_PROXY": "{}", "HTTPS_PROXY": "{}"}, "HTTPS_PROXY"),
+    ({"https_proxy": "{}", "HTTPS_PROXY": "x:1"}, "https_proxy"),
+    ({"NO_PROXY": "x{}", "ALL_PROXY": "http://{}"}, "ALL_PROXY")])
+def test_the_variable_that_names_the_proxy_is_said(variables, source, proxy):
+    between = proxy(refuse=reply(403))
+    environ = {name: value.format(between.url.rpartition("/")[2]) for name, value in variables.items()}
+    giga = new_client(base_url="https://api.example/v1", access_token="t", trust_env=True, environ=environ)
+    with pytest.raises(TransportError, match=rf"\({source}\)"):
+        giga.get_models()
+
+
+def test_a_proxy_in_an_env_file_is_said(proxy, tmp_path):
+    between = proxy(refuse=reply(403))
+    (tmp_path / "x.env").write_text(f"GIGACHAT_PROXY={between.url}\n")
+    giga = new_client(base_url="https://api.example/v1", access_token="t", env_file=tmp_path / "x.env")
+    with pytest.raises(TransportError, match=r"\(GIGACHAT_PROXY in .*x.env\)"):
+        giga.get_models()
+
+
+# Bodies and streams that are malformed or break
+
+
+@pytest.mark.parametrize("answer, said", [
+    (raw(b"HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\n\r\nhello"), "contradict each other"),
+    (raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"), "chunks of the answer are malformed"),
+    (reply(302, headers={"Location": "http://[::1"}), "Redirects are not followed"),
+    (reply(304), "not the GigaChat API"),
+    (reply(403, "<script>go()</script>", HTML), "a page without text"),
+    (reply(413, {"message": "Request size limit exceeded"}, {"Server": "kong"}), r"gateway \(kong\) rejects"),
+    (reply(400, "This combination of host and port requires TLS.", {"Content-Type": "text/plain"}), "write https://"),
+], ids=lambda value: value if isinstance(value, str) else None)
+@pytest.mark.parametrize("options", [{}, {"deadline": 5}], ids=["", "deadline"])
+def test_a_malformed_answer_is_no_cut(answer, said, options, server):
+    running = server(answer)
+    giga = new_client(base_url=running.url, access_token="t", max_retries=0)
+    with pytest.raises(GigaChatException, match=said) as caught:
+        giga.chat("?", **options)
+    assert "ask again" not in sound(caught.value)
+
+
+@pytest.mark.parametrize("options", [{}, {"deadline": 5}], ids=["", "deadline"])
+def test_a_cut_among_the_headers_is_a_cut(options, server):
+    giga = new_client(base_url=server(raw(b"HTTP/1.1 200 OK\r\nX-A: b")).url, access_token="t", max_retries=0)
+    with pytest.raises(TransportError, match="broke off before its end; ask again"):
+        giga.get_models(**options)
+
+
+def test_what_came_of_an_error_page_is_shown(server):
+    page = reply(503, "<title>Wartung</title>" + 50 * "x", HTML)
+    error = fail(server(page.cut(40)))
+    assert "Wartung" in str(error) and error.status_code == 503
+
+
+@pytest.mark.parametrize("answer", [
+    sse(STREAM_BODY, headers={"X-Request-ID": REQUEST_ID}).cut(300),
+    sse(STREAM_BODY[:400], headers={"X-Request-ID": REQUEST_ID}),
+    sse([b"data: nonsense\n\n"], headers={"X-Request-ID": REQUEST_ID}),
+    sse([b"event: error\ndata: overload\n\n"], headers={"X-Request-ID": REQUEST_ID}),
+], ids=["cut", "no end", "no JSON", "error"])
+def test_the_error_of_a_stream_has_the_request_id(answer, server):
+    giga = new_client(base_url=server(answer).url, access_token="t")
+    with pytest.raises(GigaChatException, match=REQUEST_ID) as caught:
+        list(giga.stream("?"))
+    assert caught.value.request_id == REQUEST_ID and len(str(caught.value)) <= 300
+    assert "broke off" not in str(caught.value) or caught.value.hint == "ask again"
+
+
+def test_a_body_that_breaks_has_the_request_id(server):
+    answer = reply(body=CHAT_BODY, headers={"X-Request-ID": REQUEST_ID}).cut(20)
+    assert fail(server(answer)).request_id == REQUEST_ID
+
+
+def test_a_stream_breaks_for_its_own_reasons(server, certs):
+    gate = threading.Event()
+    running = server(sse([b"data: {}\n\n", gate], headers={"Content-Length": 9999}, framing="length").close())
+    refusing = server([], greet=["fin"])
+    giga = new_client(base_url=running.url, auth_url=f"https://localhost:{refusing.port}/", credentials="YTpi",
+                      ca_bundle_file=str(certs.ca_pem), max_retries=0)
+    stream = giga.stream("?", headers={"Authorization": "Bearer t"})
+    with pytest.raises(TransportError, match="TLS handshake"):
+        giga.get_models()
+    gate.set()
+    with pytest.raises(GigaChatException, match="broke off before its end"):
+        list(stream)
 
 
 # Every status, as a gateway's page, as the service's JSON, and without a body
@@ -291,7 +436,7 @@ def test_every_status_says_what_to_do(url, form):
     (400, "page", "could not read the request"), (400, "JSON", "message says"),
     (401, "page", "login of its own"), (401, "JSON", "GIGACHAT_CREDENTIALS"),
     (402, "JSON", "used up"), (403, "page", "forbids"), (403, "JSON", "contract"),
-    (404, "page", "not the API"), (404, "JSON", "base_url"), (405, "page", "not the API"),
+    (404, "page", "not the GigaChat API"), (404, "JSON", "base_url"), (405, "page", "not the GigaChat API"),
     (407, "page", "user and a password"), (408, "page", "repeat"), (409, "JSON", "message says"),
     (413, "page", "of this size"), (413, "JSON", "context"), (414, "page", "length"),
     (418, "page", "refused the request.*check base_url"), (422, "JSON", "message says"), (429, "page", "limits"),
@@ -352,7 +497,7 @@ def test_every_errno_of_a_connection_says_what_to_do(proxy):
         assert "the system's words" in text and "no connection" in text and "pw" not in text
         assert "HTTPS_PROXY" in text or not proxy
         name = errno.errorcode[number]
-        if name in NAMED and not proxy:
+        if name in NAMED and (not proxy or NAMED[name] in ("sandbox", "one client", "ulimit", "IPv6")):
             assert NAMED[name] in text, (name, text)
 
 
@@ -363,8 +508,10 @@ def test_every_errno_of_sending_and_reading_says_what_to_do(known, url):
         cause = OSError(number, "the system's words")
         error = error_from_exception(requests.exceptions.ConnectionError(ProtocolError("aborted", cause)),
                                      Attempt(url, **known))
-        assert "the system's words" in sound(error)
-        assert "the request failed" not in str(error)
+        text = sound(error)
+        assert "the system's words" in text
+        if not known and errno.errorcode[number] in ("ENETDOWN", "EHOSTUNREACH", "EPERM", "ENOBUFS", "ETIMEDOUT"):
+            assert "client certificate" not in text and "allow more time" not in text, text
 
 
 def test_every_answer_about_a_name_says_what_to_do():
@@ -378,8 +525,9 @@ def test_every_answer_about_a_name_says_what_to_do():
 VERIFY = {
     2: "root", 7: "faulty", 9: "clock", 10: "clock", 13: "faulty", 14: "faulty", 18: "root", 19: "root", 20: "root",
     21: "root", 22: "faulty", 23: "revoked", 24: "faulty", 25: "faulty", 26: "faulty", 27: "faulty", 28: "faulty",
-    34: "faulty", 3: "revocation", 12: "revocation", 33: "revocation", 47: "faulty", 62: "another host's",
-    64: "another host's", 66: "SECLEVEL", 67: "SECLEVEL", 68: "SECLEVEL", 79: "strict", 85: "strict", 94: "strict",
+    34: "faulty", 3: "revocation", 12: "revocation", 33: "revocation", 47: "faulty", 62: "another host",
+    64: "another host", 66: "SECLEVEL", 67: "SECLEVEL", 68: "SECLEVEL",
+    5: "revocation", 79: "faulty", 80: "strict", 94: "strict",
 }
 
 
@@ -412,7 +560,7 @@ ALERTS = {  # the alerts of RFC 8446, 6.2, in OpenSSL's words
     "TLSV1_UNRECOGNIZED_NAME": "host name", "TLSV1_ALERT_INTERNAL_ERROR": "refused the handshake",
     "WRONG_VERSION_NUMBER": "no TLS", "HTTP_REQUEST": "no TLS", "PACKET_LENGTH_TOO_LONG": "no TLS",
     "DH_KEY_TOO_SMALL": "SECLEVEL", "UNSAFE_LEGACY_RENEGOTIATION_DISABLED": "SECLEVEL", "EE_KEY_TOO_SMALL": "SECLEVEL",
-    "DECRYPTION_FAILED_OR_BAD_RECORD_MAC": "changes the bytes", "RECORD_LAYER_FAILURE": "changes the bytes",
+    "DECRYPTION_FAILED_OR_BAD_RECORD_MAC": "corrupted on the way", "RECORD_LAYER_FAILURE": "corrupted on the way",
     "TLSV1_ALERT_RECORD_OVERFLOW": "refused the handshake", "TLSV1_ALERT_NO_APPLICATION_PROTOCOL": "refused",
 }
 
@@ -487,59 +635,108 @@ def test_the_word_of_a_failure_is_one_of_the_table():
 # The page
 
 
-def code(pattern):
-    return f"`{pattern}`" if pattern else "anything else"
+
+VERIFY_NAMES = {  # as OpenSSL 3 says them
+    2: "unable to get issuer certificate", 9: "certificate is not yet valid", 10: "certificate has expired",
+    18: "self-signed certificate", 19: "self-signed certificate in certificate chain",
+    20: "unable to get local issuer certificate", 21: "unable to verify the first certificate",
+    23: "certificate revoked", 62: "hostname mismatch", 64: "IP address mismatch", 66: "EE certificate key too weak",
+    67: "CA certificate key too weak", 68: "CA signature digest algorithm too weak", 3: "unable to get certificate CRL",
+    12: "CRL has expired",
+}
+FILLED = {"timeout": "180.0", "wanted": "…", "schemes": "NTLM", "scheme": "http", "cert": "…",
+          "gateway": "A gateway (nginx)",
+          "host": "login.example", "seconds": "5"}
+
+
+def shown(pattern):
+    """Show a pattern as what it finds, without its signs."""
+    words = re.sub(r"[\^$()?]|\\x1\[56\]\\x03", "", pattern).replace(".*", " … ").replace("\\d+", "100")
+    words = words.replace("\\", "").replace("[34]", "3, 0x04").replace("[bcd]", "b, 0x5c, 0x5d")
+    return ", ".join(f"`{word.strip()}`" for word in words.split("|")) if pattern else "anything else"
 
 
 def table(head, rows):
-    rows = [[str(cell).replace("|", "\\|") for cell in row] for row in rows]
+    rows = [[re.sub(r"\{(\w+)\}", lambda found: FILLED[found[1]], str(cell)) for cell in row] for row in rows]
     return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows]) + "\n"
 
 
 def advised(rows, first):
-    return table([first, "What happened", "What to do"], [(code(key), *pair) for key, pair in rows])
+    return table([first, "What happened", "What to do"], [(shown(key), *pair) for key, pair in rows])
+
+
+def codes_of(codes):
+    return ", ".join(f"{code} ({VERIFY_NAMES[code]})" if code in VERIFY_NAMES else str(code) for code in codes)
 
 
 def make_page():
     """Write docs/errors.md from the tables of advice.py."""
-    parts = ["""# Errors: what happened, and what to do
+    line = ("ngw.devices.sberbank.ru:9443 through the proxy 10.0.0.1:3128 (HTTPS_PROXY): the proxy's rules forbid this "
+            "host (403 Forbidden); ask its administrator to allow it")
+    parts = [f"""<!-- python tests/test_diagnose.py makes this page from gigachat_lite/advice.py -->
+# Errors: what happened, and what to do
 
-A message is one line of at most 300 characters: where it happened (the host, and the proxy with the setting or the
-variable that names it), what happened, and what to do. `error.hint` is the last of these; of an answer
-`error.status_code`, `.message`, `.code`, `.request_id` and `.body` are there too. The tables are those of
-`gigachat_lite/advice.py`, and a test makes this page from them.
-""", "## No answer, or not all of it (`TransportError`, `RequestTimeout`)\n", advised(advice.FAILURES.items(), "Word"),
-             "After a lost connection, `{wanted}` is:\n",
-             table(["Scheme", "Client certificate", "What to do"],
-                   [(scheme, "given" if given else "none", text)
-                    for (scheme, given), text in advice.WANTED_AFTER_LOSS.items()]),
-             "Where there is no connection, the system's own error says more:\n", advised(advice.ERRNOS, "Error"),
-             "Answers that are no HTTP, by what http.client and urllib3 say:\n", advised(advice.PROTOCOL, "Pattern"),
+A message is one line of at most 300 characters:
+
+```text
+{line}
+```
+
+It names the host, the proxy with the setting that it comes from, what happened, in parentheses the words of the system,
+of OpenSSL or of the proxy, and after the semicolon what to do, which is also `error.hint`.
+
+Search this page for the words of "what happened". A `ResponseError` has `.status_code`, `.message`, `.code`,
+`.request_id` and `.body` besides, and other errors have `.request_id` where an answer had begun. An ellipsis stands for
+what is filled in. Retries come before an error: see the table in the README.
+
+[No connection](#no-connection-or-an-incomplete-response) · [Proxies](#proxies) · [TLS](#tls) · [Answers](#answers) ·
+[No key](#no-key)
+""", "## No connection, or an incomplete response\n",
+             "`TransportError`; `RequestTimeout` where a time ran out; `StreamError` for streams.\n",
+             advised([row for row in advice.FAILURES.items() if row[0] != "body timeout"], "In the log"),
+             "After a lost connection, the end is:\n",
+             table(["Address", "Client certificate", "What to do"],
+                   [(scheme, {True: "given", False: "none", None: "in an ssl_context"}[given], text)
+                    for (scheme, given), text in advice.AFTER_LOSS.items() if scheme == "https" or given is False]),
+             "Where there is no connection, by the system's error:\n", advised(advice.ERRNOS, "Error"),
+             table(["What happened", "What to do"], [advice.CUT_HANDSHAKE]),
+             "Invalid HTTP responses:\n", advised(advice.PROTOCOL, "In the words of http.client or urllib3"),
              "## Proxies\n", "A proxy that refuses CONNECT, by its status:\n", advised(advice.CONNECT, "Status"),
-             "A proxy that refuses the login, or wants one that is not supported:\n",
-             table(["What happened", "What to do"], [advice.REFUSED_LOGIN, advice.OTHER_LOGIN]),
+             "A proxy that refuses the login, wants one that is not supported, or is none:\n",
+             table(["What happened", "What to do"], [advice.REFUSED_LOGIN, advice.UNSUPPORTED_LOGIN,
+                                                     advice.NO_HTTP_PROXY]),
              "A SOCKS proxy, by its reply:\n", advised(advice.SOCKS, "Reply"),
-             "## TLS (`TLSError`)\n", "A certificate that is refused here, by OpenSSL's code:\n",
+             "No connection to the proxy itself:\n",
+             table(["Proxy", "What to do"], [("http://", advice.CHECK_PROXY), ("socks5://, …", advice.CHECK_SOCKS)]),
+             "## TLS\n", "`TLSError`. An `ssl_context` of your own has none of the package's roots: load "
+             "`gigachat_lite.russian_root_ca.PEM` into it.\n\n"
+             "The server's certificate failed verification, by OpenSSL's code:\n",
              table(["Codes", "What to do"],
-                   [(", ".join(map(str, codes)), text) for codes, text in advice.VERIFY]
-                   + [("a server's certificate alone, of an unknown issuer", advice.NO_CHAIN),
+                   [(codes_of(codes), text) for codes, text in advice.VERIFY]
+                   + [("2, 19, 20, 21, where the server sends no chain", advice.NO_CHAIN),
                       ("with an `ssl_context` of your own", advice.GIVE_CONTEXT), ("any other", advice.FAULTY)]),
-             "A handshake that fails, by OpenSSL's words:\n",
-             table(["Words", "What to do"], [(code(key), text) for key, text in advice.HANDSHAKE]),
-             "`{cert}` is:\n",
+             "A failed handshake, by OpenSSL's words:\n",
+             table(["Words", "What to do"], [(shown(key), text) for key, text in advice.HANDSHAKE]),
+             "Where it may be about the client certificate:\n",
              table(["Client certificate", "What to do"],
-                   [("given" if given else "none", text) for given, text in advice.CLIENT_CERT.items()]),
-             "## Answers (`ResponseError`)\n",
-             "The service's JSON, by the `code` of OAuth (up to 99) or by its status:\n",
-             table(["Code or status", "What to do"], advice.HINTS.items()),
+                   [({True: "given", False: "none", None: "in an ssl_context"}[given], text)
+                    for given, text in advice.CLIENT_CERT.items()]),
+             "## Answers\n", "`ResponseError` and its subclasses.\n",
+             "JSON errors, by `code` (OAuth, below 100), else by status:\n",
+             table(["Code or status", "What to do"],
+                   [*advice.HINTS.items(), ("any other 4xx", advice.OTHER_4XX), ("any other 5xx", advice.OTHER_5XX),
+                    ("404 of a file", advice.NO_FILE), ("413 of a file", advice.LARGE_FILE),
+                    ("429 of a token", advice.TOO_MANY_TOKENS), ("with Retry-After", advice.WAIT),
+                    ("403, 404 on the old host", advice.NEWER), ("200 of something else", advice.NOT_THE_API)]),
              "Redirects:\n",
              table(["To", "What to do"], [("this host", advice.REDIRECT), ("another", advice.ELSEWHERE)]),
-             "Some messages, whatever the status:\n",
-             table(["Message", "What to do"], [(code(key), text) for key, text in advice.SAYINGS]),
-             "A page that is not the service's JSON, of a gateway, a proxy or a firewall:\n",
+             "By the message, whatever the status:\n",
+             table(["Message", "What to do"], [(shown(key), text) for key, text in advice.BY_MESSAGE]),
+             "A page that is no JSON of the service, from a gateway, a proxy or a firewall:\n",
              table(["Status", "What to do"], [
                  *advice.PAGES.items(), ("any other 4xx", advice.OTHER_PAGE_4XX),
-                 ("any other 5xx", advice.OTHER_PAGE_5XX)])]
+                 ("any other 5xx", advice.OTHER_PAGE_5XX)]),
+             "## No key\n", "`ConfigurationError`, before anything is sent:\n", f"> {NO_KEY}\n"]
     return "\n".join(parts)
 
 

@@ -157,14 +157,14 @@ def test_the_request_id_cannot_forge_or_colour_a_line(api, caplog):
 
 HINTS = [
     (422, b'{"status":422,"message":"Model does not support image processing"}', "GigaChat-2-Pro"),
-    (400, b'{"status":400,"message":"Your request contains invalid JSON syntax."}', "another type"),
+    (400, b'{"status":400,"message":"Your request contains invalid JSON syntax."}', "wrong type"),
     (400, '{"code":1,"message":"scope data format invalid"}', "GIGACHAT_API_PERS.*GIGACHAT_API_B2B.*GIGACHAT_API_CORP"),
     (400, '{"code":5,"message":"scope is empty"}', "GIGACHAT_API_PERS.*GIGACHAT_API_B2B.*GIGACHAT_API_CORP"),
     (400, '{"code":7,"message":"scope from db not fully includes consumed scope"}', "GIGACHAT_SCOPE.*_CORP"),
     (401, '{"code":7,"message":"scope from db not fully includes consumed scope"}', "GIGACHAT_SCOPE.*_CORP"),
     (400, '{"code":4,"message":"Can\'t decode \'Authorization\' header"}', "base64"),
     (401, '{"code":4,"message":"Can\'t decode \'Authorization\' header"}', "base64"),
-    (401, '{"code":6,"message":"credentials doesn\'t match db data"}', "cabinet"),
+    (401, '{"code":6,"message":"credentials doesn\'t match db data"}', "authorization key"),
     (401, '{"status":401,"message":"Unauthorized"}', "GIGACHAT_CREDENTIALS"),
     (402, '{"status":402,"message":"Payment Required"}', "model"),
     (403, '{"status":403,"message":"Permission denied"}', "contract"),

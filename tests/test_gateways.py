@@ -150,7 +150,7 @@ def test_nginx(run, server, certs, tmp_path):
     good = new_client(base_url=plain + "/api/v1", access_token="t")
     assert good.chat("?").choices[0].message.content == CHAT_TEXT
     says(r"403 Forbidden.*gateway \(nginx.*forbids", plain + "/forbidden/v1")
-    says(r"404 Not Found.*not the API", plain + "/elsewhere/v1")
+    says(r"404 Not Found.*not the GigaChat API", plain + "/elsewhere/v1")
     says("302.*leads to login.corp.example", plain + "/login/v1")
     says(r"413 Request Entity Too Large.*gateway \(nginx.*size", plain + "/api/v1", lambda giga: giga.chat("x" * 5000))
     says(r"504 Gateway Time-out.*gateway \(nginx.*stream\(\)", plain + "/api/slow")

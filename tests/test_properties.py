@@ -265,7 +265,8 @@ TYPES.update(dict.fromkeys(["verify_ssl_certs", "auth_client_cert", "trust_env",
 TYPES.update(dict.fromkeys(["deadline", "pool_timeout", "retry_backoff_factor", "token_expiry_buffer_ms"], float))
 TYPES.update(timeout=tuple, max_connections=int, max_retries=int, flags=list, profanity_check=bool)
 TYPES.update(retry_on_status_codes=tuple, token_cache=(bool, str), environ=dict, proxy_source=str)
-MAY_BE_NONE = {key for key, value in DEFAULTS.items() if value is None} - {"max_connections"} | {"pool_timeout", "proxy_source"}
+MAY_BE_NONE = {key for key, value in DEFAULTS.items() if value is None} - {"max_connections"}
+MAY_BE_NONE |= {"pool_timeout", "proxy_source"}
 KEY_NAMES = [*SECRETS, "auth_key", "token"]
 NAMES = [*DEFAULTS, "auth_key", "api_key", "token", "verbose", "credentails", "basurl", "verify", "", "Ж"]
 VALUES = "| |1|0|true|off|nan|inf|1e999|-1|5|5,7|[5, 7]|[|[null]|https://api.giga.chat|http://127.0.0.1:99999|[::1|a:b"
