@@ -533,7 +533,7 @@ def test_no_password_of_a_proxy_is_shown(way, answer, server, proxy, certs, monk
     with pytest.raises(TransportError) as caught:
         giga.chat("x")
     targets = running_proxy.targets  # a proxy that refuses a password is asked once more, without it, for its reasons
-    assert len(targets) == (2 if "407" in str(caught.value) else 1)
+    assert len(targets) == (2 if "(407" in str(caught.value) else 1)
     assert "Authorization" not in str(running_proxy.requests[-1].headers) or len(targets) == 1
     assert not leaks(everything_shown(caught.value)) and not leaks(caplog.text) and not leaks(repr(vars(giga)))
 
