@@ -331,8 +331,7 @@ def settings_of(options: argparse.Namespace, stack: contextlib.ExitStack) -> dic
     """Make the client's settings; those of an emulator, started inside this process, leave the machine's out."""
     settings: dict[str, Any] = {"env_file": options.env_file}
     if options.emulator:
-        from .emulator import Emulator
-        from .emulator.rules import SCOPES
+        from .emulator import SCOPES, Emulator
 
         try:
             emulator = Emulator(scope=options.scope) if options.scope in SCOPES else Emulator()

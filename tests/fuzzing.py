@@ -847,8 +847,7 @@ class Here:
     def tidy(self) -> int:
         """Drop what piles up, requests and files; return how many threads and, where it shows, open files there are."""
         self._emulator.requests.clear()
-        for room in ("files", "batches", "assistants", "threads"):
-            getattr(self._emulator, room).clear()
+        self._emulator.clear()
         return threading.active_count() + (len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0)
 
     def printed(self) -> str:

@@ -33,7 +33,7 @@ from gigachat_lite import (
     TLSError,
     TransportError,
 )
-from gigachat_lite.emulator import FAULTS, Answer, Emulator, answer
+from gigachat_lite.emulator import FAULTS, Emulator, Response, response
 from servers import until
 
 QUESTION = "Расскажи о Байкале"
@@ -316,7 +316,7 @@ def test_a_token_is_spoilt_by_its_own_fault_alone(emulator):
 ])
 def test_what_is_no_fault_is_refused_at_once_in_a_sentence(emulator, text, says):
     for give in (lambda: Emulator(fault=["502", text]), lambda: emulator.enqueue(fault=text),
-                 lambda: answer(fault=text), lambda: setattr(emulator, "fault", [text])):
+                 lambda: response(fault=text), lambda: setattr(emulator, "fault", [text])):
         with pytest.raises(ValueError) as caught:
             give()
         assert says in str(caught.value) and "\n" not in str(caught.value)
@@ -431,8 +431,8 @@ def test_a_fault_spoils_a_scripted_answer(emulator, raw):
     emulator.enqueue(events=[b"event: x\ndata: a\n\n", "b"], fault="crlf")
     emulator.enqueue(events=["a", "b", "c"], fault="error-in-stream:1")
     emulator.enqueue(418, body=b"tea", fault="close-delimited")
-    emulator.enqueue(lambda request: answer(201, body=[request.method], fault="close-delimited"), fault="slow:0.01")
-    emulator.enqueue(lambda request: answer(201, body="never seen"), fault="502")
+    emulator.enqueue(lambda request: response(201, body=[request.method], fault="close-delimited"), fault="slow:0.01")
+    emulator.enqueue(lambda request: response(201, body="never seen"), fault="502")
     emulator.enqueue(body={"a": 1}, fault="crlf")  # nothing to spoil
     met = [raw.ask(ASKED) for _ in range(6)]
     assert met[0] == (200, b"event: x\r\ndata: a\r\n\r\ndata: b\r\n\r\n")
@@ -518,9 +518,9 @@ CALLABLES = [
     (lambda request: request.raw[:1], (200, b"{")),
     (lambda request: 404, (404, b'{"status":404,"message":"Not Found"}\n')),
     (lambda request: True, (200, b"true")),
-    (lambda request: answer(402, body="pay"), (402, b"pay")),
-    (lambda request: Answer(203, b"made by hand"), (203, b"made by hand")),
-    (lambda request: answer(events=["a"]), (200, b"data: a\n\n")),
+    (lambda request: response(402, body="pay"), (402, b"pay")),
+    (lambda request: Response(203, b"made by hand"), (203, b"made by hand")),
+    (lambda request: response(events=["a"]), (200, b"data: a\n\n")),
 ]
 
 
@@ -993,8 +993,8 @@ def test_no_embeddings_cost_a_place(texts):
 
 
 @pytest.mark.parametrize("make", [
-    lambda request: None, lambda request: 500, lambda request: answer(fault="reset"), lambda request: 1 / 0,
-    lambda request: answer(events=["a"], fault="cut:2"), lambda request: object()],
+    lambda request: None, lambda request: 500, lambda request: response(fault="reset"), lambda request: 1 / 0,
+    lambda request: response(events=["a"], fault="cut:2"), lambda request: object()],
     ids=["own", "status", "reset", "raises", "cut", "no answer"])
 def test_no_scripted_answer_costs_a_place(make):
     emu = Emulator().start()
@@ -1011,7 +1011,7 @@ def test_a_listener_that_fails_costs_nobody_an_answer(error, capfd):
     def fail(request, status):
         raise error("of the listener")
 
-    emu = Emulator(on_answer=fail).start()
+    emu = Emulator(on_response=fail).start()
     giga = client_of(emu, max_retries=0)
     assert [len(outcome(CALLS["chat"], giga)) > 9 for _ in range(2)] == [True, True]
     emu.stop()

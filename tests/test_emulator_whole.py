@@ -10,8 +10,8 @@ from typing import Any, Iterator
 import pytest
 
 from gigachat_lite.emulator import Emulator
-from gigachat_lite.emulator.patterns import compose_match
-from gigachat_lite.emulator.tools import draw
+from gigachat_lite.emulator.regex_text import generate_match
+from gigachat_lite.emulator.server_tools import draw_jpeg
 from test_emulator import Answer, Caller, compact, shape
 
 CHAT2, CHAT1 = "/api/v2/chat/completions", "/api/v1/chat/completions"
@@ -284,11 +284,11 @@ def test_regular_expressions_are_matched(caller: Caller) -> None:
     for pattern in (r"^(да|нет)$", r"\+7 \(\d{3}\) \d{3}-\d\d-\d\d", r"(?P<y>\d{4})-(0[1-9]|1[0-2])", r"(x)(y|z)\2\1",
                     r"[^a-z]+@[\w.-]{3,8}\.(?:ru|com)", r"a*b+?c??", r"[а-яё]{5}", r"[\]\-.]{4}", r"\x41\u0416\n", ""):
         for seed in ("раз", "два"):
-            assert re.fullmatch(pattern, compose_match(pattern, seed)), pattern
+            assert re.fullmatch(pattern, generate_match(pattern, seed)), pattern
     for pattern in ("(", ")", "[", "a{2,1}", "*", "(?<", "\\", "[z-a]", "(" * 99, "x" * 9999):
         with pytest.raises(ValueError):
-            compose_match(pattern, "")
-    assert len(compose_match("(((a{999}){999}){999}){999}", "")) <= 5000
+            generate_match(pattern, "")
+    assert len(generate_match("(((a{999}){999}){999}){999}", "")) <= 5000
 
 
 # ---- Pictures and documents
@@ -312,9 +312,9 @@ def read_blocks(data: bytes) -> list[tuple[int, ...]]:
 
 
 def test_a_picture_is_a_jpeg_of_its_own() -> None:
-    one, two = draw("кот"), draw("пёс")
-    stuffed = next(data for data in map(draw, map(str, range(100))) if b"\xff\x00" in data[200:])
-    assert one == draw("кот") != two
+    one, two = draw_jpeg("кот"), draw_jpeg("пёс")
+    stuffed = next(data for data in map(draw_jpeg, map(str, range(100))) if b"\xff\x00" in data[200:])
+    assert one == draw_jpeg("кот") != two
     for data in (one, two, stuffed):
         marks, at = [], 2
         assert data[:2] == b"\xff\xd8" and data[-2:] == b"\xff\xd9"

@@ -9,15 +9,9 @@ import time
 
 import pytest
 
-from gigachat_lite.emulator.calls import call_function, compose_json
-from gigachat_lite.emulator.words import (
-    compose,
-    count_tokens,
-    cut_tokens,
-    embed,
-    pieces,
-    vary,
-)
+from gigachat_lite.emulator.canned import canned_reply, rephrase
+from gigachat_lite.emulator.function_calls import choose_call, compose_json
+from gigachat_lite.emulator.text import count_tokens, embedding_json, split_text, truncate_text
 
 INTRODUCTION = (
     "Здравствуйте! Я GigaChat, а точнее его эмулятор: отвечаю по-русски, без сети и без ключа, и на один и тот же "
@@ -87,7 +81,7 @@ FUNCTIONS = [
         "GigaChat ответит на такой же запрос.")),
 ])
 def test_questions_are_answered(texts, answer):
-    assert compose(said(*texts)) == answer
+    assert canned_reply(said(*texts)) == answer
 
 
 @pytest.mark.parametrize(("result", "parts"), [
@@ -113,14 +107,14 @@ def test_questions_are_answered(texts, answer):
 ], ids=lambda value: ascii(value)[:20] if isinstance(value, str) else None)
 def test_results_of_functions_are_put_in_words(result, parts):
     call = {"role": "assistant", "content": "", "function_call": {"name": "weather_forecast", "arguments": {}}}
-    answer = compose([*said("Какая погода в Манжероке?"), call, {"role": "function", "content": result}])
+    answer = canned_reply([*said("Какая погода в Манжероке?"), call, {"role": "function", "content": result}])
     assert "«Какая погода в Манжероке?»" in answer and all(part in answer for part in parts)
     assert len(answer) < 3000 and ".." not in answer
 
 
 def test_choices_differ_and_the_first_is_the_text_itself():
     for text in (INTRODUCTION, "раз\nдва", "4"):
-        choices = [vary(text, index) for index in range(8)]
+        choices = [rephrase(text, index) for index in range(8)]
         assert choices[0] == text and len(set(choices)) == 8 and all(text in choice for choice in choices)
 
 
@@ -149,7 +143,7 @@ def test_choices_differ_and_the_first_is_the_text_itself():
 ])
 @pytest.mark.parametrize("mode", ["auto", None])
 def test_questions_call_the_function_that_fits(question, name, arguments, mode):
-    assert call_function(said(question), FUNCTIONS, mode) == (name, arguments)
+    assert choose_call(said(question), FUNCTIONS, mode) == (name, arguments)
 
 
 @pytest.mark.parametrize(("messages", "functions", "mode"), [
@@ -172,12 +166,12 @@ def test_questions_call_the_function_that_fits(question, name, arguments, mode):
     "greeting", "chat", "thanks", "mode none", "no functions", "empty list", "built-in", "built-in forced", "unknown",
     "after a result", "after a result, forced", "after an answer", "no question", "no content", "no messages"])
 def test_what_fits_no_function_is_answered_in_words(messages, functions, mode):
-    assert call_function(messages, functions, mode) is None
+    assert choose_call(messages, functions, mode) is None
 
 
 def test_a_forced_call_keeps_what_was_given():
     forced = {"name": "weather_forecast", "partial_arguments": {"format": "kelvin", "extra": [1]}}
-    assert call_function(said("Привет из Твери"), FUNCTIONS, forced) == (
+    assert choose_call(said("Привет из Твери"), FUNCTIONS, forced) == (
         "weather_forecast", {"format": "kelvin", "extra": [1], "location": "Тверь", "num_days": 1})
 
 
@@ -190,7 +184,7 @@ def test_examples_are_a_pattern_for_near_questions(question, arguments):
     properties = {"left": INTEGER, "kind": STRING, "tags": {"type": "array", "items": STRING}, "other": STRING}
     params = {"left": 12, "kind": "sum", "tags": ["a", "b"], "stray": 1}
     function = described("run", "", properties, [], [("Прочее", {}), ("Чему равно пять плюс семь?", params)])
-    assert (call_function(said(question), [function]) or (None, None))[1] == arguments
+    assert (choose_call(said(question), [function]) or (None, None))[1] == arguments
 
 
 @pytest.mark.parametrize(("schema", "value"), [
@@ -202,7 +196,7 @@ def test_examples_are_a_pattern_for_near_questions(question, arguments):
 ], ids=str)
 def test_what_no_question_tells_comes_from_the_schema(schema, value):
     function = described("run", "", {"value": schema, "optional": schema}, ["value"])
-    assert call_function(said("Привет"), [function], {"name": "run"}) == ("run", {"value": value})
+    assert choose_call(said("Привет"), [function], {"name": "run"}) == ("run", {"value": value})
 
 
 # ---- Arguments and their schemas
@@ -277,9 +271,9 @@ def test_arguments_fit_any_schema_and_are_the_same_each_time(seed):
         example = {"request": rng.choice([make_text(rng), question]), "params": params}
         function = {"name": "погода", "parameters": root, "few_shot_examples": [example]}
         messages, forced = said(question), {"name": "погода"}
-        name, arguments = call_function(messages, [function], forced)
+        name, arguments = choose_call(messages, [function], forced)
         assert name == "погода" and accepts(root, arguments, root), (root, question, arguments)
-        assert call_function(messages, [json.loads(json.dumps(function))], forced)[1] == arguments
+        assert choose_call(messages, [json.loads(json.dumps(function))], forced)[1] == arguments
         answer = json.loads(compose_json(messages, root))
         assert accepts(root, answer, root) and set(answer) == set(names), (root, question, answer)
 
@@ -298,7 +292,7 @@ def test_odd_schemas_are_no_harm(schema):
     examples = [None, {"request": 1, "params": 2}]
     odd = {"name": "f", "parameters": schema, "description": 7, "few_shot_examples": examples}
     for question in ("", "a 1 «b»", "\ud800"):
-        name, arguments = call_function(said(question), [None, odd], {"name": "f", "partial_arguments": []})
+        name, arguments = choose_call(said(question), [None, odd], {"name": "f", "partial_arguments": []})
         assert name == "f" and len(json.dumps(arguments)) < 1_000_000
 
 
@@ -312,8 +306,8 @@ def test_recursive_and_deep_schemas_and_huge_texts_take_no_time():
     for schema in (dict(node, **{"$defs": {"Node": node}}), deep):
         for text in ("погода " * 100_000, "a" * 500_000, "1 " * 200_000, "(" * 300_000, "A " * 200_000, "." * 300_000):
             messages = said(text)
-            assert call_function(messages, [{"name": "f", "parameters": schema}], {"name": "f"})
-            assert compose(messages) and compose([*messages, {"role": "function", "content": text}])
+            assert choose_call(messages, [{"name": "f", "parameters": schema}], {"name": "f"})
+            assert canned_reply(messages) and canned_reply([*messages, {"role": "function", "content": text}])
     assert time.perf_counter() - started < 5  # where the work grew with the square, minutes
 
 
@@ -326,7 +320,7 @@ def test_recursive_and_deep_schemas_and_huge_texts_take_no_time():
 ])
 def test_tokens_are_counted(text, tokens):
     assert count_tokens(text) == tokens
-    assert cut_tokens(text, None) == (text, tokens + 1, "stop")
+    assert truncate_text(text, None) == (text, tokens + 1, "stop")
 
 
 def test_token_counts_look_right():
@@ -340,18 +334,18 @@ def test_parts_join_and_cuts_are_beginnings(seed):
     rng = random.Random(seed)
     for _ in range(100):
         text, every, limit = make_text(rng), rng.randint(-1, 5), rng.randint(1, 30)
-        parts = pieces(text, every)
+        parts = split_text(text, every)
         assert parts and "".join(parts) == text
-        assert len(parts) == -(-len(pieces(text)) // max(1, every)) and (all(parts) or parts == [""])
-        cut, spent, reason = cut_tokens(text, limit)
+        assert len(parts) == -(-len(split_text(text)) // max(1, every)) and (all(parts) or parts == [""])
+        cut, spent, reason = truncate_text(text, limit)
         assert text.startswith(cut) and spent <= limit and (cut == text or reason == "length")
         assert spent == count_tokens(cut) + (reason == "stop")
-    assert max(map(len, pieces("ы" * 1000))) <= 160
+    assert max(map(len, split_text("ы" * 1000))) <= 160
 
 
 def test_texts_that_share_words_are_near():
     texts = ["Кошка спит на диване", "На диване спит кошка", "Кошки спят на диванах", "Курс валют вырос", ""]
-    vectors = [json.loads(embed(text)) for text in texts]
+    vectors = [json.loads(embedding_json(text)) for text in texts]
     assert all(len(vector) == 1024 and all(type(number) is float for number in vector) for vector in vectors)
 
     def near(a, b):
@@ -360,4 +354,4 @@ def test_texts_that_share_words_are_near():
     assert near(vectors[0], vectors[1]) > 0.99
     assert 0.3 < near(vectors[0], vectors[2]) < 0.95
     assert abs(near(vectors[0], vectors[3])) < 0.15
-    assert len(json.loads(embed("\ud800 x"))) == 1024
+    assert len(json.loads(embedding_json("\ud800 x"))) == 1024

@@ -4,17 +4,20 @@
         giga = GigaChat(**emu.config)
 
 It answers as the service was recorded, down to the order of keys and the bytes of a stream, and says something
-sensible in Russian, the same each time. `enqueue()` scripts the next answers, `requests` remembers what was asked,
-`fault` spoils answers by name. From a shell: ``python -m gigachat_lite.emulator --port 8090``. Standard library alone,
-nothing of the client. The rooms: `server` (sockets, scripts), `service` (tokens, endpoints), `chat` and `primary` (the
-two versions of the chat), `threads` (assistants too), `batches`, `checks`, `files`; `rules` (what is refused), `words`
-(what is said), `calls` (of functions), `tools` (of the server), `patterns`; `faults`, `tls`, `wire` (HTTP).
+sensible in Russian, the same each time. `enqueue()` scripts the next responses, `requests` remembers what was asked,
+`fault` spoils responses by name. From a shell: ``python -m gigachat_lite.emulator --port 8090``. Standard library
+alone, nothing of the client. The modules: `server` (sockets, with `connection`, `http` and `tls`), `scripts` and
+`faults`; `service` (routes, over `state`); the endpoints `auth`, `embeddings`, `chat_v1`, `chat_v2`, `uploads`,
+`account`, `function_specs`, `batches` and `threads` (assistants too); what they are made of: `validation`, `files`,
+`multipart`, `models`, `canned` (answers), `function_calls`, `server_tools`, `regex_text` and `text`.
 """
 
 from __future__ import annotations
 
 from .faults import FAULTS
-from .server import Emulator, answer
-from .wire import Answer, Request
+from .http import Request, Response
+from .models import SCOPES
+from .scripts import response
+from .server import Emulator
 
-__all__ = ["FAULTS", "Answer", "Emulator", "Request", "answer"]
+__all__ = ["FAULTS", "SCOPES", "Emulator", "Request", "Response", "response"]

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 from . import Emulator
 from .faults import FAULTS, parse_fault
-from .rules import SCOPES
+from .http import Request
+from .models import SCOPES
 from .tls import NAMES
-from .wire import Request
 
 PROGRAM = "python -m gigachat_lite.emulator"
 LOOPBACK = ("127.0.0.1", "localhost")
@@ -60,7 +60,7 @@ def make_emulator(options: argparse.Namespace, port: int) -> Emulator:
         options.host, port, scope=options.scope, token_lifetime=options.token_lifetime, strict=options.strict,
         chunk_delay=options.chunk_delay, max_connections=options.max_connections, fault=options.fault,
         tls=options.tls, client_cert=options.client_cert, names=sorted({*NAMES, options.host} - {""}),
-        on_answer=tell if options.verbose else None)
+        on_response=log_request if options.verbose else None)
 
 
 def read_options(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -101,7 +101,7 @@ def make_parser() -> argparse.ArgumentParser:
     option("--chunk-delay", type=float, default=0, metavar="S", help="seconds between two events of a stream")
     option("--no-strict", dest="strict", action="store_false", help="let pass what the service would turn away")
     option("--max-connections", type=int, metavar="N", help="answers at a time (default: 1 for PERS, else 10)")
-    option("--fault", type=fault, action="append", default=[], metavar="NAME[:VALUE][*TIMES]",
+    option("--fault", type=check_fault, action="append", default=[], metavar="NAME[:VALUE][*TIMES]",
            help="spoil answers, may be repeated; the names are below, and in --fault help")
     option("--tls", action="store_true", help="https, with throw-away certificates (needs trustme)")
     option("--client-cert", choices=["none", "optional", "required"], default="none", help="ask for one, with --tls")
@@ -109,7 +109,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def fault(text: str) -> str:
+def check_fault(text: str) -> str:
     """Check a fault, or let ``help`` pass; the emulator reads it itself."""
     try:
         if text != "help":
@@ -197,7 +197,7 @@ def signals(numbers: Sequence[int]) -> Iterator[int]:
         os.close(writer)
 
 
-def tell(request: Request, status: int) -> None:
+def log_request(request: Request, status: int) -> None:
     """Tell what was asked and how it was answered; no query, header or body, where secrets may be."""
     say(f"{request.method} {ascii(request.path)[1:-1]} {status}")  # a path may hold what a terminal obeys
 

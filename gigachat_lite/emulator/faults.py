@@ -1,4 +1,4 @@
-"""Faults by name: how the emulator spoils an answer, ``NAME[:VALUE][*TIMES]``, as in ``cut:100`` or ``502*2``."""
+"""Injected faults by name: how the emulator spoils a response, ``NAME[:VALUE][*TIMES]``, as in ``cut:100``."""
 
 from __future__ import annotations
 
@@ -6,73 +6,78 @@ import math
 import re
 from typing import Callable, NamedTuple
 
-from .wire import Answer, Request, dumps, refuse, refuse_page
+from .http import TOKEN_PATHS, Request, Response, api_error, gateway_error, to_json
 
 
 class Fault(NamedTuple):
-    """Hold one fault: its name, its number, if it has one, and how many answers it is to spoil."""
+    """Hold one fault: its name, its number, if it has one, and how many responses it is to spoil."""
 
     name: str
     value: float | None = None
     times: float = math.inf
 
-    def spoil(self, answer: Answer, request: Request) -> Answer | None:
-        """Return the spoilt answer; None where it does not apply, as a fault of streams to a plain answer."""
-        if (self.name == "oauth-429") != request.path.endswith(("/oauth", "/token")):
-            return None
-        return self.force(answer)
+    def matches(self, request: Request) -> bool:
+        """Tell whether a fault of all responses spoils one to this request: tokens have a fault of their own."""
+        return (self.name == "oauth-429") == request.path.endswith(TOKEN_PATHS)
 
-    def force(self, answer: Answer) -> Answer | None:
-        """Return the spoilt answer, whatever was asked."""
-        spoilt = FAULTS[self.name].apply(answer, self.value or 0)
-        return None if spoilt is None else spoilt._replace(done=answer.done)
+    def inject(self, response: Response) -> Response | None:
+        """Return the spoilt response; None where it does not apply, as a fault of streams to a whole answer."""
+        spoilt = FAULTS[self.name].inject(response, self.value or 0)
+        return None if spoilt is None else spoilt._replace(on_sent=response.on_sent)
 
 
-class Kind(NamedTuple):
+class FaultKind(NamedTuple):
     """Describe a kind of fault; `value` is what its number is without being given, None where it takes none."""
 
     about: str
     value: float | None
-    apply: Callable[[Answer, float], Answer | None]
+    inject: Callable[[Response, float], Response | None]
 
 
-def _tear(how: str) -> Callable[[Answer, float], Answer]:
-    return lambda answer, at: answer._replace(tear=how, at=int(at))
+def _deliver(how: str) -> Callable[[Response, float], Response]:
+    return lambda response, at: response._replace(delivery=how, at=int(at))
 
 
-def _break_off(answer: Answer, after: float) -> Answer | None:
+def _replace_by(error: Response) -> Callable[[Response, float], Response]:
+    return lambda response, _: error
+
+
+def _error_event(response: Response, after: float) -> Response | None:
     """Put an error object in the place of what follows some events of a stream."""
-    if answer.events is None:
+    if response.events is None:
         return None
-    error = b"data: %b\n\n" % dumps({"status": 500, "message": "Internal Server Error"})
-    return answer._replace(events=[*answer.events[:int(after)], error])
+    error = b"data: %b\n\n" % to_json({"status": 500, "message": "Internal Server Error"})
+    return response._replace(events=[*response.events[:int(after)], error])
 
 
-def _end_lines(answer: Answer, _: float) -> Answer | None:
-    if answer.events is None:
+def _end_lines_with_crlf(response: Response, _: float) -> Response | None:
+    if response.events is None:
         return None
-    return answer._replace(events=[event.replace(b"\n", b"\r\n") for event in answer.events])
+    return response._replace(events=[event.replace(b"\n", b"\r\n") for event in response.events])
 
 
+_BUSY = api_error(429).response
 FAULTS = {
-    "slow": Kind("the answer comes after VALUE seconds", 3, lambda answer, value: answer._replace(delay=value)),
-    "cut": Kind("the connection ends after VALUE bytes of the body", 100, _tear("cut")),
-    "stall": Kind("nothing more comes after VALUE bytes of the body", 100, _tear("stall")),
-    "drip": Kind("the body comes byte by byte, VALUE seconds apart", 0.05,
-                 lambda answer, value: answer._replace(tear="drip", pause=value)),
-    "crlf": Kind("the lines of a stream end with CRLF", None, _end_lines),
-    "close-delimited": Kind("the end of the connection is the end of the body", None, _tear("close")),
-    "html": Kind("200 with a page of HTML", None, lambda *_: refuse_page(503).answer._replace(status=200)),
-    "empty": Kind("200 without a body", None, lambda *_: Answer()),
-    "429-in-200": Kind("200, whose body says 429", None,
-                       lambda *_: refuse(429, "Too many requests").answer._replace(status=200)),
-    "error-in-stream": Kind("an error object after VALUE events of a stream", 2, _break_off),
-    "expired-token": Kind("401 Token has expired", None, lambda *_: refuse(401, "Token has expired").answer),
-    "oauth-429": Kind("429 where tokens are made", None, lambda *_: refuse(429, "Too many requests").answer),
-    "reset": Kind("the connection is reset before the answer, or after VALUE bytes of its body", -1,
-                  lambda answer, at: answer._replace(tear="reset", at=int(at) if at >= 0 else None)),
-    "502": Kind("502 and a page of the gateway", None, lambda *_: refuse_page(502).answer),
-    "stale": Kind("the connection, promised to go on, is reset when the next request comes", None, _tear("stale")),
+    "slow": FaultKind("the answer comes after VALUE seconds", 3,
+                      lambda response, value: response._replace(delay=value)),
+    "cut": FaultKind("the connection ends after VALUE bytes of the body", 100, _deliver("cut")),
+    "stall": FaultKind("nothing more comes after VALUE bytes of the body", 100, _deliver("stall")),
+    "drip": FaultKind("the body comes byte by byte, VALUE seconds apart", 0.05,
+                      lambda response, value: response._replace(delivery="drip", event_delay=value)),
+    "crlf": FaultKind("the lines of a stream end with CRLF", None, _end_lines_with_crlf),
+    "close-delimited": FaultKind("the end of the connection is the end of the body", None, _deliver("close")),
+    "html": FaultKind("200 with a page of HTML", None, _replace_by(gateway_error(503).response._replace(status=200))),
+    "empty": FaultKind("200 without a body", None, _replace_by(Response())),
+    "429-in-200": FaultKind("200, whose body says 429", None, _replace_by(_BUSY._replace(status=200))),
+    "error-in-stream": FaultKind("an error object after VALUE events of a stream", 2, _error_event),
+    "expired-token": FaultKind("401 Token has expired", None,
+                               _replace_by(api_error(401, "Token has expired").response)),
+    "oauth-429": FaultKind("429 where tokens are made", None, _replace_by(_BUSY)),
+    "reset": FaultKind("the connection is reset before the answer, or after VALUE bytes of its body", -1,
+                       lambda response, at: response._replace(delivery="reset", at=int(at) if at >= 0 else None)),
+    "502": FaultKind("502 and a page of the gateway", None, _replace_by(gateway_error(502).response)),
+    "stale": FaultKind(
+        "the connection, promised to go on, is reset when the next request comes", None, _deliver("stale")),
 }
 
 

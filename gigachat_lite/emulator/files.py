@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-import threading
 import time
 import uuid
 from typing import Any, NamedTuple
-from urllib.parse import unquote
 
-from .rules import invalid, quote
-from .wire import MAX_HEAD, Request, refuse
-from .words import count_tokens
+from .http import Request, api_error
+from .multipart import parse_form
+from .text import count_tokens
+from .validation import invalid_params, quote
 
 # The types that are documented, odd ones too, for each kind: these alone, though other names for some are usual.
 TYPES = {
@@ -28,47 +27,25 @@ PURPOSES = ("general", "assistant")
 MAX_CONTEXT = 128 << 10  # tokens of all texts
 MAX_IMAGES, MAX_MEDIA = 10, 80 << 20  # in one request: their number, and bytes of images and audio together
 IMAGE_TOKENS = 1000  # that an image or a recording counts for; how the service counts is not known
-MAX_PARTS = 1000  # of a form, or lines in it that look like its boundary
-
-_PARAMETER = re.compile(r';\s*([\w*-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]*))')
-_PERCENT = {"%22": '"', "%0D": "\r", "%0A": "\n"}  # what browsers, and clients like them, escape in a name
-
-
-class Part(NamedTuple):
-    """Hold one part of a form; `filename` is empty and so is `content_type` where none was given."""
-
-    name: str
-    filename: str
-    content_type: str
-    content: bytes
 
 
 class _File(NamedTuple):
     owner: str | None
-    facts: dict[str, Any]
+    info: dict[str, Any]
     content: bytes
     content_type: str
 
 
 class Files:
-    """Keep uploaded files; from several threads at a time."""
+    """Keep uploaded files."""
 
     def __init__(self) -> None:
         """Begin empty."""
         self._files: dict[str, _File] = {}
         self._tokens: dict[str, int] = {}
-        self._lock = threading.Lock()
-
-    def clear(self) -> None:
-        """Forget them all."""
-        with self._lock:
-            self._files, self._tokens = {}, {}
 
     def __contains__(self, file_id: object) -> bool:
         return file_id in self._files
-
-    def __len__(self) -> int:
-        return len(self._files)
 
     def add(self, request: Request) -> dict[str, Any]:
         """Store the file of a form and return its description.
@@ -77,16 +54,16 @@ class Files:
         """
         parts = {part.name: part for part in reversed(parse_form(request))}
         if "file" not in parts:
-            raise invalid("file is required")
+            raise invalid_params("file is required")
         file, purpose = parts["file"], parts["purpose"].content.decode("utf-8", "replace") if "purpose" in parts else ""
         if not file.filename:
-            raise invalid("file must have a name")
+            raise invalid_params("file must have a name")
         if purpose and purpose not in PURPOSES:
-            raise invalid(f"purpose must be one of {', '.join(PURPOSES)}")
+            raise invalid_params(f"purpose must be one of {', '.join(PURPOSES)}")
         kind = find_kind(file.content_type)
         if len(file.content) > LIMITS[kind]:
-            raise refuse(413, "Payload too large")
-        owner = request.headers.get("x-client-id")
+            raise api_error(413, "Payload too large")
+        owner = request.client_id
         return self.store(owner, file.filename, file.content, file.content_type, purpose or PURPOSES[0])
 
     def store(
@@ -94,18 +71,17 @@ class Files:
     ) -> dict[str, Any]:
         """Store a file of anybody's, as those that the service makes itself; return its description."""
         kind = next((kind for kind, types in TYPES.items() if content_type in types), None)
-        facts: dict[str, Any] = {
+        info: dict[str, Any] = {
             "id": str(uuid.uuid4()), "object": "file", "bytes": len(content), "created_at": int(time.time()),
             "filename": filename, "purpose": purpose, "access_policy": "private",
             "modalities": None if kind is None else [kind]}
-        with self._lock:
-            self._files[facts["id"]] = _File(owner, facts, content, content_type)
-        return dict(facts)
+        self._files[info["id"]] = _File(owner, info, content, content_type)
+        return info
 
-    def peek(self, file_id: object) -> dict[str, Any] | None:
+    def look_up(self, file_id: object) -> dict[str, Any] | None:
         """Describe a file whoever asks, None where there is none."""
         file = self._files.get(file_id) if isinstance(file_id, str) else None
-        return None if file is None else file.facts
+        return None if file is None else file.info
 
     def text(self, file_id: str) -> str:
         """Return the text of a file that is plain text, nothing of any other."""
@@ -122,7 +98,7 @@ class Files:
         file = self._files.get(file_id)
         if file is None:
             return 0
-        if file.facts["modalities"] != ["text"]:
+        if file.info["modalities"] != ["text"]:
             return IMAGE_TOKENS
         if file_id not in self._tokens:
             text = self.text(file_id)
@@ -138,53 +114,48 @@ class Files:
         images = media = tokens = 0
         for index, ids in enumerate(groups):
             files = [self.get(file_id, client_id) for file_id in ids]
-            kinds = [(facts["modalities"] or [""])[0] for facts in files]
+            kinds = [(info["modalities"] or [""])[0] for info in files]
             if kinds.count("image") > 1:
-                raise invalid(f"messages[{index}] must not have more than one image")
+                raise invalid_params(f"messages[{index}] must not have more than one image")
             images += kinds.count("image")
-            media += sum(facts["bytes"] for facts, kind in zip(files, kinds) if kind != "text")
+            media += sum(info["bytes"] for info, kind in zip(files, kinds) if kind != "text")
             tokens += self.count_tokens(ids[kinds.index("text")]) if "text" in kinds else 0
         if images and not re.search("Pro|Max|GigaChat-3", model):
-            raise refuse(422, "Model does not support image processing")
+            raise api_error(422, "Model does not support image processing")
         if images > MAX_IMAGES:
-            raise invalid(f"messages must not have more than {MAX_IMAGES} images")
+            raise invalid_params(f"messages must not have more than {MAX_IMAGES} images")
         if media >= MAX_MEDIA:
-            raise refuse(413, "Payload too large")
+            raise api_error(413, "Payload too large")
         if tokens > MAX_CONTEXT:
-            raise refuse(422, "Unprocessable Entity")
-
+            raise api_error(422, "Unprocessable Entity")
 
     def list(self, client_id: str | None) -> dict[str, Any]:
         """Describe the files of one client."""
-        with self._lock:
-            return {"data": [dict(file.facts) for file in self._files.values() if file.owner == client_id]}
+        return {"data": [file.info for file in self._files.values() if file.owner == client_id]}
 
     def get(self, file_id: str, client_id: str | None) -> dict[str, Any]:
         """Describe one file."""
-        with self._lock:
-            return dict(self._find(file_id, client_id).facts)
+        return self._find(file_id, client_id).info
 
     def content(self, file_id: str, client_id: str | None) -> tuple[bytes, str]:
         """Return the bytes of a file, and the type of the answer, which is that of the file for a JPEG alone."""
-        with self._lock:
-            file = self._find(file_id, client_id)
+        file = self._find(file_id, client_id)
         return file.content, "image/jpeg" if file.content_type == "image/jpeg" else "application/octet-stream"
 
     def delete(self, file_id: str, client_id: str | None) -> dict[str, Any]:
         """Forget a file."""
-        with self._lock:
-            self._find(file_id, client_id)
-            del self._files[file_id]
-            self._tokens.pop(file_id, None)
+        self._find(file_id, client_id)
+        del self._files[file_id]
+        self._tokens.pop(file_id, None)
         return {"id": file_id, "deleted": True, "access_policy": "private"}
 
     def _find(self, file_id: str, client_id: str | None) -> _File:
         """Return a file to who may have it; the service's own words for one that is not there are not known."""
         file = self._files.get(file_id)
         if file is None:
-            raise refuse(404, "No such file")
+            raise api_error(404, "No such file")
         if file.owner != client_id:
-            raise refuse(403, f"Access to file '{file_id}' is denied")
+            raise api_error(403, f"Access to file '{file_id}' is denied")
         return file
 
 
@@ -198,66 +169,4 @@ def find_kind(content_type: str) -> str:
         if content_type in types:
             return kind
     known = ", ".join(name for types in TYPES.values() for name in types)
-    raise refuse(400, f"Unsupported file type '{quote(content_type)}': the type of the part must be one of {known}")
-
-
-# ---- Forms (multipart/form-data, RFC 7578)
-
-
-def parse_form(request: Request) -> list[Part]:
-    """Return the parts of a form; without its last boundary it was cut off, and is refused."""
-    kind, parameters = _parse_header("content-type: " + request.headers.get("content-type", ""))
-    pieces = None
-    if kind == "multipart/form-data" and parameters.get("boundary"):
-        pieces = _split(request.raw, parameters["boundary"].encode("latin-1", "replace"))
-    parts = [_parse_part(bytes(piece)) for piece in pieces or []]
-    if pieces is None or None in parts:  # the service's own words are not known
-        raise refuse(400, "Your request contains invalid multipart syntax.")
-    return [part for part in parts if part is not None]
-
-
-def _split(raw: bytes, boundary: bytes) -> list[bytearray] | None:
-    """Return what stands between the boundaries, None where the last one is missing.
-
-    A line that only begins like a boundary belongs to the content.
-    """
-    mark, pieces = b"\r\n--" + boundary, [bytearray()]  # the first is what precedes the form
-    for piece in (b"\r\n" + raw).split(mark, MAX_PARTS)[1:]:
-        if re.match(rb"--[ \t]*(\r\n|\Z)", piece):
-            return pieces[1:]
-        if re.match(rb"[ \t]*\r\n", piece):
-            pieces.append(bytearray(piece))
-        else:
-            pieces[-1] += mark + piece
-    return None
-
-
-def _parse_part(piece: bytes) -> Part | None:
-    """Return a part of a form, None where it has no head or no name; its head is what precedes the first empty line."""
-    head, end, content = piece.partition(b"\r\n\r\n")
-    lines = head.decode("utf-8", "replace").split("\r\n")[1:]
-    headers = {line.partition(":")[0].strip().lower(): line for line in lines}
-    kind, parameters = _parse_header(headers.get("content-disposition", ""))
-    if not end or len(head) > MAX_HEAD or kind != "form-data" or "name" not in parameters:
-        return None
-    content_type = _parse_header(headers.get("content-type", ""))[0]
-    return Part(parameters["name"], parameters.get("filename", ""), content_type, content)
-
-
-def _parse_header(line: str) -> tuple[str, dict[str, str]]:
-    r"""Return the value of a header in lower case, and its parameters; `name*=` (RFC 5987) beats `name=`.
-
-    >>> _parse_header("Content-Disposition: form-data; name=\"a\"; filename=b; filename*=utf-8''%D0%B9")
-    ('form-data', {'name': 'a', 'filename': 'й'})
-    """
-    parameters: dict[str, str] = {}
-    for name, quoted, bare in sorted(_PARAMETER.findall(line), key=lambda found: bool(found[0].endswith("*"))):
-        value = re.sub(r"\\(.)", r"\1", quoted) or bare
-        if name.endswith("*"):
-            charset, _, text = value.partition("'")
-            encoding = "latin-1" if charset.lower() == "iso-8859-1" else "utf-8"
-            value = unquote(text.partition("'")[2], encoding, "replace")
-        elif quoted:
-            value = re.sub("%22|%0[AD]", lambda found: _PERCENT[found.group()], value)
-        parameters[name.rstrip("*").lower()] = value
-    return line.partition(":")[2].partition(";")[0].strip().lower(), parameters
+    raise api_error(400, f"Unsupported file type '{quote(content_type)}': the type of the part must be one of {known}")

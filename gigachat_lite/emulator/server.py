@@ -1,4 +1,4 @@
-"""The emulator: the service on sockets, in threads that stop at once, with the answers that a test has scripted."""
+"""The emulator: the service on sockets, in threads that stop at once, with the responses that a test has scripted."""
 
 from __future__ import annotations
 
@@ -11,72 +11,19 @@ import ssl
 import tempfile
 import threading
 import weakref
-from typing import Any, Callable, Iterable, Mapping, NamedTuple, Sequence
+from typing import Any, Callable, Iterable, Mapping, Sequence
 from urllib.parse import urlsplit
 
-from .faults import Fault, parse_fault
-from .rules import SCOPES
+from .connection import Connection, listen, shut_down
+from .faults import parse_fault
+from .http import REASONS, HTTPError, Request, Response, api_error
+from .models import SCOPES
+from .scripts import Script, make_script
 from .service import Service
 from .tls import NAMES, Certificates, make_certificates, server_context, write_certificates
-from .wire import REASONS, USUAL, Answer, Connection, Refused, Request, dumps, hang_up, listen, refuse
 
 MAX_REMEMBERED = 10_000  # requests
 _THREAD = "gigachat-emulator"
-
-
-# ---- Scripts: answers that a test has prepared
-
-
-def answer(
-    status: int | None = None, headers: Mapping[str, str | None] | None = None, body: Any = None, *,
-    events: Iterable[Any] | None = None, delay: float = 0.0, fault: str | None = None,
-) -> Answer:
-    """Make an answer, as `Emulator.enqueue()` takes it and as a scripted callable may return it."""
-    status = 200 if status is None else status
-    if not (isinstance(status, int) and 200 <= status <= 599):
-        raise ValueError(f"the status of an answer is a number from 200 to 599, not {status!r}; a body goes into body=")
-    given = {name: None if value is None else str(value) for name, value in (headers or {}).items()}
-    made = Answer(status, _encode(body, status), headers=given, delay=float(delay))
-    if events is not None:
-        made = made._replace(content_type="text/event-stream", events=[_encode_event(event) for event in events])
-    if fault is not None:
-        made = parse_fault(fault).force(made) or made
-    return made
-
-
-def _encode(body: Any, status: int) -> bytes:
-    """Return a body as bytes: a dict or a list is JSON, an error without a body gets the service's usual one."""
-    if body is None:
-        return refuse(status, USUAL.get(status) or REASONS.get(status, "")).answer.body if status >= 400 else b""
-    if isinstance(body, str):
-        return body.encode("utf-8")
-    return bytes(body) if isinstance(body, (bytes, bytearray)) else dumps(body) + (b"\n" if status >= 400 else b"")
-
-
-def _encode_event(event: Any) -> bytes:
-    """Return an event as bytes: bytes stay as they are, text and JSON become a `data:` line."""
-    if isinstance(event, (bytes, bytearray)):
-        return bytes(event)
-    return b"data: %b\n\n" % (event.encode("utf-8") if isinstance(event, str) else dumps(event))
-
-
-class Script(NamedTuple):
-    """Hold an answer that was prepared: for whom, how it is made (None is the service's own), what spoils it."""
-
-    path: str | None
-    make: Callable[[Request], Any]
-    delay: float
-    fault: Fault | None
-    about: str
-
-    def fits(self, request: Request) -> bool:
-        """Tell whether it is for this request: of the path that was named, or any but those for a token."""
-        if self.path is not None:
-            return request.path.endswith(self.path)
-        return not request.path.endswith(("/oauth", "/token"))
-
-
-# ---- Emulator
 
 
 class Emulator(Service):
@@ -100,17 +47,17 @@ class Emulator(Service):
         max_connections: int | None = None, fault: str | Sequence[str] | None = None,
         tls: bool = False, client_cert: str = "none", auth_client_cert: str | None = None,
         names: Sequence[str] = NAMES, cert_file: str | None = None, key_file: str | None = None,
-        ca_bundle_file: str | None = None, on_answer: Callable[[Request, int], None] | None = None,
+        ca_bundle_file: str | None = None, on_response: Callable[[Request, int], None] | None = None,
     ) -> None:
         """Keep the settings; nothing listens before `start()`."""
         super().__init__(scope, strict, token_lifetime, chunk_delay, max_connections)
-        self.host, self.port, self.on_answer, self.fault = host, port, on_answer, fault
+        self.host, self.port, self.on_response, self.fault = host, port, on_response, fault
         self.url = self.base_url = self.auth_url = ""
         self.requests: list[Request] = []
-        self._script: list[Script] = []
+        self._scripts: list[Script] = []
         self._stopping, self._numbers = threading.Event(), itertools.count(1)
         self._tls, self._names, self._folder = tls or cert_file is not None, names, ""
-        self._made: dict[str, bytes] = {}
+        self._pems: dict[str, bytes] = {}
         self._client_cert = client_cert, client_cert if auth_client_cert is None else auth_client_cert
         self._certificates: Certificates | None = None
         if cert_file is not None:
@@ -192,42 +139,37 @@ class Emulator(Service):
     @fault.setter
     def fault(self, fault: str | Sequence[str] | None) -> None:
         faults = [parse_fault(text) for text in ([fault] if isinstance(fault, str) else fault or [])]
-        with self._lock:
+        with self.lock:
             self._faults, self._fault = faults, fault
 
     def enqueue(
         self, status: int | Callable[[Request], Any] | None = None, headers: Mapping[str, str | None] | None = None,
         body: Any = None, *, path: str | None = None, events: Iterable[Any] | None = None, delay: float = 0.0,
-        fault: str | None = None,
+        fault: str | None = None, text: str | None = None,
     ) -> None:
-        """Script the next answer, first in first out, in place of the real one and of every check.
+        """Script the next response, first in first out, in place of the real one and of every check.
 
         It goes to the next request of the API, or to the next whose path ends with `path` (`path="/oauth"`). A dict or
         a list is sent as JSON, text and bytes as they are; an error without a body gets the service's usual one.
         `headers` beat the usual ones, None takes one away; a Content-Length need not be true, the connection ends then.
         `events` make a stream: bytes as they are, else each a `data:` line; `"[DONE]"` is yours to add. `delay` are
-        seconds before the answer; `fault` spoils it by name. With nothing but these two it is the service's own.
+        seconds before the response; `fault` spoils it by name. With nothing but these two it is the service's own.
 
-        In place of a status it may be a callable: `(request) -> answer`, which is a body, a status (int), what
-        `emulator.answer()` makes, or None for the service's own.
+        `text` is what the model says in answer to the next chat or run of a thread, in place of words, calls and
+        tools; all else is the service's own: the form that was asked for, streamed or whole, the checks, the usage.
+
+        In place of a status it may be a callable: `(request) -> response`, which is a body, a status (int), what
+        `emulator.response()` makes, or None for the service's own.
         """
-        kind = None if fault is None else parse_fault(fault)
-        if callable(status):
-            make, about = status, getattr(status, "__name__", repr(status))
-        elif (delay or fault) and all(given is None for given in (status, headers, body, events)):
-            make, about = (lambda _: None), "the service's own"
-        else:
-            made = answer(status, headers, body, events=events)
-            make, about = (lambda _: made), str(made.status)
-        about += "".join((f" for {path}" if path else "", f" with the fault {fault}" if fault else ""))
-        with self._lock:
-            self._script.append(Script(path, make, float(delay), kind, about))
+        script = make_script(status, headers, body, path, events, delay, fault, text)
+        with self.lock:
+            self._scripts.append(script)
 
     @property
     def unused(self) -> list[str]:
         """Describe the answers that were scripted and that nobody asked for."""
-        with self._lock:
-            return [script.about for script in self._script]
+        with self.lock:
+            return [script.about for script in self._scripts]
 
     def check(self, unused: bool = True) -> None:
         """Raise what a script or the emulator itself has raised, and AssertionError where a script was left over.
@@ -236,10 +178,10 @@ class Emulator(Service):
         it often is the cause, which is what `unused=False` is for.
         """
         __tracebackhide__ = True
-        with self._lock:
-            failures, left = self._failures[:], [script.about for script in self._script]
-            self._failures.clear()
-            self._script.clear()
+        with self.lock:
+            failures, left = self._errors[:], [script.about for script in self._scripts]
+            self._errors.clear()
+            self._scripts.clear()
         if failures:
             raise failures[0]
         if left and unused:
@@ -276,16 +218,16 @@ class Emulator(Service):
         """Return a context for each port; started again, it is the same server, with the same authority."""
         if not self._tls:
             return [None]
-        if self._made or self._certificates is None:
-            self._made = self._made or make_certificates(self._names)
+        if self._pems or self._certificates is None:
+            self._pems = self._pems or make_certificates(self._names)
             if self._folder:
                 os.mkdir(self._folder, 0o700)
             else:
                 self._folder = tempfile.mkdtemp(prefix=_THREAD + "-")
                 weakref.finalize(self, _remove_folder, self._folder, os.getpid())  # where nobody calls stop()
-            self._certificates = write_certificates(self._folder, self._made)
+            self._certificates = write_certificates(self._folder, self._pems)
         certificates = self._certificates
-        return [server_context(certificates, wish) for wish in self._client_cert]
+        return [server_context(certificates, mode) for mode in self._client_cert]
 
     def _remove_certificates(self) -> None:
         if self._folder:
@@ -311,20 +253,20 @@ class Emulator(Service):
         self._stopping.set()
         for thread, listener in listeners.items():
             while thread.is_alive():
-                hang_up(listener)  # wakes the thread on Linux; elsewhere a caller does
+                shut_down(listener)  # wakes the thread on Linux; elsewhere a caller does
                 with contextlib.suppress(OSError):
                     socket.create_connection((urlsplit(self.url).hostname or "", listener.getsockname()[1]), 1).close()
                 thread.join(1)
         for sock in list(self._connections.values()):
-            hang_up(sock)
+            shut_down(sock)
         for thread in list(self._connections):
             if thread is not threading.current_thread():  # a scripted callable may end its own emulator
                 thread.join(5)
-        self._forget_dead()
+        self._forget_finished()
         self._remove_certificates()
 
-    def _forget_dead(self) -> None:
-        with self._lock:
+    def _forget_finished(self) -> None:
+        with self.lock:
             self._connections = {t: s for t, s in self._connections.items() if t.is_alive()}
 
     def _accept(self, listener: socket.socket, context: ssl.SSLContext | None) -> None:
@@ -344,74 +286,70 @@ class Emulator(Service):
                 except (OSError, RuntimeError):  # gone already, or no more threads
                     sock.close()
                     continue
-                self._forget_dead()
-                with self._lock:
+                self._forget_finished()
+                with self.lock:
                     self._connections[thread] = sock
 
     def _serve(self, sock: socket.socket, number: int) -> None:
         connection = Connection(sock, number, self._stopping)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection.shake_hands()
-            while self._converse(connection):
+            connection.handshake()
+            while self._serve_request(connection):
                 pass
         except (OSError, ValueError):  # the caller has gone, or stop() hung up
             pass
         except Exception as exc:  # of an answer that a script has made as it pleased
-            self._failures.append(exc)
+            self._errors.append(exc)
         finally:
             connection.close()
 
-    def _converse(self, connection: Connection) -> bool:
+    def _serve_request(self, connection: Connection) -> bool:
         """Serve one request; tell whether another may follow."""
         try:
             request = connection.read_request()
-        except Refused as refused:
-            return connection.write_answer(refused.answer, None)
-        return request is not None and connection.write_answer(self._answer(request), request)
+        except HTTPError as error:
+            return connection.write_response(error.response, None)
+        return request is not None and connection.write_response(self._make_response(request), request)
 
-    # -- Answers
+    # -- Responses
 
-    def _answer(self, request: Request) -> Answer:
+    def _make_response(self, request: Request) -> Response:
         """Remember a request and return what was scripted for it, or else what the service would say."""
-        with self._lock:
+        with self.lock:
             self.requests.append(request)
             del self.requests[:-MAX_REMEMBERED]
-            script = next((script for script in self._script if script.fits(request)), None)
+            script = next((script for script in self._scripts if script.matches(request)), None)
             if script is not None:
-                self._script.remove(script)
-        made = self._spoil(self.respond(request), request) if script is None else self._scripted(script, request)
-        if self.on_answer is not None:
+                self._scripts.remove(script)
+        if script is not None:
+            response = self._run_script(script, request)
+        else:
+            response = self._inject_fault(self.respond(request), request)
+        if self.on_response is not None:
             try:
-                self.on_answer(request, made.status)
+                self.on_response(request, response.status)
             except Exception as exc:
-                self._failures.append(exc)
-        return made
+                self._errors.append(exc)
+        return response
 
-    def _scripted(self, script: Script, request: Request) -> Answer:
+    def _run_script(self, script: Script, request: Request) -> Response:
         try:
-            made = script.make(request)
-            if made is None:
-                made = self.respond(request)
-            elif isinstance(made, tuple) and not isinstance(made, Answer):
-                raise TypeError("a scripted function returns a body, a status, emulator.answer(…) or None")
-            elif not isinstance(made, Answer):
-                made = answer(made) if type(made) is int else answer(body=made)
+            response = script.run(request, self.respond)
         except BaseException as exc:  # an assertion of the test, say, which is to fail there and not here
-            self._failures.append(exc)
-            made = refuse(500, REASONS[500]).answer
-        spoilt = script.fault.force(made) if script.fault else None
-        made = made if spoilt is None else spoilt
-        return made._replace(delay=script.delay) if script.delay else made
+            self._errors.append(exc)
+            response = api_error(500, REASONS[500]).response
+        return script.spoil(response)
 
-    def _spoil(self, made: Answer, request: Request) -> Answer:
-        with self._lock:
+    def _inject_fault(self, response: Response, request: Request) -> Response:
+        """Return the response as the first fault that applies spoils it, until its times are used up."""
+        with self.lock:
             for index, fault in enumerate(self._faults):
-                spoilt = fault.spoil(made, request) if fault.times else None
+                spoilt = fault.inject(response) if fault.times and fault.matches(request) else None
                 if spoilt is not None:
                     self._faults[index] = fault._replace(times=fault.times - 1)
                     return spoilt
-        return made
+        return response
 
 
 def _remove_folder(folder: str, owner: int) -> None:

@@ -7,46 +7,33 @@ description does not settle is let through.
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 import re
 import sys
 from typing import Any, Callable, Container
 
-from .wire import Refused, Request, dumps, refuse
+from .http import HTTPError, Request, api_error
+from .models import find_model
 
-SCOPES = ("GIGACHAT_API_PERS", "GIGACHAT_API_B2B", "GIGACHAT_API_CORP")
-MODELS = {  # as recorded, in its order
-    "chat": (
-        "GigaChat", "GigaChat-2", "GigaChat-2-Max", "GigaChat-2-Max-preview", "GigaChat-2-Pro",
-        "GigaChat-2-Pro-preview", "GigaChat-2-preview", "GigaChat-Max", "GigaChat-Max-preview", "GigaChat-Plus",
-        "GigaChat-Pro", "GigaChat-Pro-preview", "GigaChat-preview"),
-    "filter": ("GigaFilter",),
-    "aicheck": ("GigaCheckClassification", "GigaCheckDetection"),
-    "embedder": ("Embeddings", "Embeddings-2", "EmbeddingsGigaR", "GigaEmbeddings-3B-2025-09"),
-}
-UNLISTED = ("GigaChat-3-Ultra", "GigaChat-3-Pro", "GigaChat-3-Lightning", "GigaChat-2-Reasoning")  # of a later time
 BUILT_IN = ("text2image", "get_file_content", "text2model3d")  # functions that run on the server
 MAX_DEPTH = 200  # brackets within brackets; more would end in a RecursionError somewhere
 MAX_QUOTE = 100  # characters of what somebody sent, in an error
-
-UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.IGNORECASE)
 FUNCTION_NAME = re.compile(r"[A-Za-z_.-][A-Za-z0-9_.-]*")
 
 
-# ---- Refusals
+# ---- Errors
 
 
-def check_shape(right: bool) -> None:
+def require_syntax(right: bool) -> None:
     """Refuse what has the wrong shape: the service has one error for that and for bad syntax."""
     if not right:
-        raise refuse(400, "Your request contains invalid JSON syntax.")
+        raise api_error(400, "Your request contains invalid JSON syntax.")
 
 
-def invalid(what: str) -> Refused:
+def invalid_params(what: str) -> HTTPError:
     """Return the service's error for a value that it cannot take."""
-    return refuse(422, f"Invalid params: {what}")
+    return api_error(422, f"Invalid params: {what}")
 
 
 def quote(text: str) -> str:
@@ -64,21 +51,21 @@ def quote(text: str) -> str:
 Check = Callable[[Any, str], None]
 
 
-def anything(value: Any, where: str) -> None:
+def any_value(value: Any, where: str) -> None:
     """Take every value."""
 
 
 def by_type(checks: dict[type, Check]) -> Check:
     """Choose the check by the type of the value; a bool is not an int here, and a subclass does not come from JSON."""
     def check(value: Any, where: str) -> None:
-        check_shape(type(value) in checks)
+        require_syntax(type(value) in checks)
         checks[type(value)](value, where)
     return check
 
 
-def of(*kinds: type) -> Check:
+def of_type(*kinds: type) -> Check:
     """Take a value of these types."""
-    return by_type(dict.fromkeys(kinds, anything))
+    return by_type(dict.fromkeys(kinds, any_value))
 
 
 def in_range(span: str, *kinds: type) -> Check:
@@ -90,70 +77,72 @@ def in_range(span: str, *kinds: type) -> Check:
     largest = sys.float_info.max if float in kinds else 2**31 - 1
 
     def check(value: Any, where: str) -> None:
-        check_shape(type(value) in kinds and -largest <= value <= largest)
+        require_syntax(type(value) in kinds and -largest <= value <= largest)
         if not (low < value or (low == value and span[0] == "[")) or not value <= high:
-            raise invalid(f"{where} must be in range {span}")
+            raise invalid_params(f"{where} must be in range {span}")
     return check
 
 
 def one_of(*names: str) -> Check:
     """Take one of these strings."""
     def check(value: Any, where: str) -> None:
-        check_shape(type(value) is str)
+        require_syntax(type(value) is str)
         if value not in names:  # the service's own words are not known
-            raise invalid(f"{where} must be one of {', '.join(names)}")
+            raise invalid_params(f"{where} must be one of {', '.join(names)}")
     return check
 
 
-def each(check_item: Check) -> Check:
+def list_of(check_item: Check) -> Check:
     """Take an array whose items pass the check; null is no item."""
     def check(value: Any, where: str) -> None:
-        check_shape(type(value) is list)
+        require_syntax(type(value) is list)
         for index, item in enumerate(value):
             check_item(item, f"{where}[{index}]")
     return check
 
 
-def record(fields: dict[str, Check], *required: str, strict: bool = True) -> Check:
+def object_of(fields: dict[str, Check], *required: str, strict: bool = True) -> Check:
     """Take an object of these fields, where null is as good as absent; without `strict` other fields may be there.
 
     How the service speaks of fields that it does not know is not known itself; that a required one `is required` are
     its words for the description of a function.
     """
     def check(value: Any, where: str) -> None:
-        check_shape(type(value) is dict)
+        require_syntax(type(value) is dict)
         for name, item in value.items():
             path = f"{where}.{name}" if where else name
             if name not in fields:
                 if strict:
-                    raise invalid(f"unknown field {quote(path)}")
+                    raise invalid_params(f"unknown field {quote(path)}")
             elif item is not None:
                 fields[name](item, path)
         for name in required:
             if value.get(name) is None:
-                raise invalid(f"{where}.{name} is required" if where else f"{name} is required")
+                raise invalid_params(f"{where}.{name} is required" if where else f"{name} is required")
     return check
 
 
-_TEXT, _FLAG, _OBJECT = of(str), of(bool), of(dict)
+TEXT, FLAG, OBJECT = of_type(str), of_type(bool), of_type(dict)
+TEXTS = list_of(TEXT)
+POSITIVE, POSITIVE_INT = in_range("(0, +inf)", int, float), in_range("(0, +inf)", int)
 _FORMATS = {
-    "text": record({"type": _TEXT}),
-    "json_schema": record({"type": _TEXT, "schema": _OBJECT, "strict": _FLAG}),
-    "regex": record({"type": _TEXT, "regex": _TEXT}, "regex"),
+    "text": object_of({"type": TEXT}),
+    "json_schema": object_of({"type": TEXT, "schema": OBJECT, "strict": FLAG}),
+    "regex": object_of({"type": TEXT, "regex": TEXT}, "regex"),
 }
 
 
 def response_format(*kinds: str) -> Check:
     """Take a `response_format` of these kinds; its errors have been seen in the second version of the API alone."""
     def check(value: Any, where: str) -> None:
-        check_shape(type(value) is dict)
+        require_syntax(type(value) is dict)
         kind = "" if value.get("type") is None else value["type"]
-        check_shape(type(kind) is str)
+        require_syntax(type(kind) is str)
         if kind not in kinds:
-            raise refuse(400, f'Unknown type "{quote(kind)}" in response_format')
+            raise api_error(400, f'Unknown type "{quote(kind)}" in response_format')
         _FORMATS[kind](value, where)
         if kind == "json_schema" and not value.get("schema"):
-            raise refuse(400, "Empty schema with json format type is not supported")
+            raise api_error(400, "Empty schema with json format type is not supported")
     return check
 
 
@@ -161,66 +150,46 @@ def response_format(*kinds: str) -> Check:
 
 
 MESSAGE = {
-    "role": one_of("system", "user", "assistant", "function", "search_result"),  # function_in_progress: answers only
-    "content": _TEXT,
-    "attachments": each(_TEXT),
+    # function_in_progress is a role of answers only
+    "role": one_of("system", "user", "assistant", "function", "search_result"),
+    **dict.fromkeys(("content", "functions_state_id", "name", "reasoning_content"), TEXT),
     # `arguments` as an object is what is recorded, as a string what the specification says.
-    "function_call": record({"name": _TEXT, "arguments": of(dict, str), "id": _TEXT}, "name"),
-    "functions_state_id": _TEXT,
-    "name": _TEXT,
-    "reasoning_content": _TEXT,
-    "data_for_context": each(_OBJECT),
-    "created": of(int),
-    "id": anything,
+    "function_call": object_of({"name": TEXT, "arguments": of_type(dict, str), "id": TEXT}, "name"),
+    "attachments": TEXTS, "data_for_context": list_of(OBJECT), "created": of_type(int), "id": any_value,
 }
 FUNCTION = {
-    "name": _TEXT,
-    "description": _TEXT,
-    "parameters": _OBJECT,
-    "return_parameters": _OBJECT,
-    "few_shot_examples": each(record({"request": _TEXT, "params": _OBJECT}, "request", "params")),
+    "name": TEXT, "description": TEXT, "parameters": OBJECT, "return_parameters": OBJECT,
+    "few_shot_examples": list_of(object_of({"request": TEXT, "params": OBJECT}, "request", "params")),
 }
 _STORAGE = {
-    "is_stateful": _FLAG,
-    "limit": in_range("(0, +inf)", int),
-    "assistant_id": _TEXT,
-    "thread_id": _TEXT,
-    "metadata": _OBJECT,
-}
+    "is_stateful": FLAG, "limit": POSITIVE_INT, "assistant_id": TEXT, "thread_id": TEXT, "metadata": OBJECT}
+SAMPLING = {
+    "temperature": POSITIVE, "top_p": in_range("[0, 1]", int, float), "max_tokens": POSITIVE_INT,
+    "repetition_penalty": POSITIVE, "update_interval": in_range("[0, +inf)", int, float)}
+RANKER = {"enabled": FLAG, "top_n": POSITIVE_INT}
 CHAT = {
-    "model": anything,  # `find_model` has the words for what is none
-    "messages": each(record(MESSAGE, "role")),
-    "temperature": in_range("(0, +inf)", int, float),
-    "top_p": in_range("[0, 1]", int, float),
+    **SAMPLING,
+    "model": any_value,  # `find_model` has the words for what is none
+    "messages": list_of(object_of(MESSAGE, "role")),
     "n": in_range("[1, 4]", int),
-    "stream": _FLAG,
-    "max_tokens": in_range("(0, +inf)", int),
-    "repetition_penalty": in_range("(0, +inf)", int, float),
-    "update_interval": in_range("[0, +inf)", int, float),
     "function_call": by_type({
-        str: one_of("none", "auto"), dict: record({"name": _TEXT, "partial_arguments": _OBJECT}, "name")}),
-    "functions": each(record(FUNCTION, "name")),
-    "function_ranker": record({"enabled": _FLAG, "top_n": in_range("(0, +inf)", int)}),
+        str: one_of("none", "auto"), dict: object_of({"name": TEXT, "partial_arguments": OBJECT}, "name")}),
+    "functions": list_of(object_of(FUNCTION, "name")),
+    "function_ranker": object_of(RANKER),
     "response_format": response_format("text", "json_schema"),
     "reasoning_effort": one_of("low", "medium", "high"),
-    "profanity_check": _FLAG,
-    "flags": each(_TEXT),
-    "storage": record(_STORAGE, "is_stateful"),
-    "additional_data": _OBJECT,
-    "features": _OBJECT,
+    "storage": object_of(_STORAGE, "is_stateful"),
+    "stream": FLAG, "profanity_check": FLAG, "flags": TEXTS, "additional_data": OBJECT, "features": OBJECT,
 }
 _LENIENT_CHAT = {  # what the emulator itself reads
-    "messages": each(record({"role": _TEXT, "content": _TEXT, "function_call": _OBJECT}, strict=False)),
-    "functions": each(record(FUNCTION, "name", strict=False)),
+    "messages": list_of(object_of({"role": TEXT, "content": TEXT, "function_call": OBJECT}, strict=False)),
+    "functions": list_of(object_of(FUNCTION, "name", strict=False)),
     "function_call": by_type({
-        str: anything, dict: record({"name": _TEXT, "partial_arguments": _OBJECT}, strict=False)}),
-    "response_format": record({"type": _TEXT, "schema": _OBJECT}, strict=False),
+        str: any_value, dict: object_of({"name": TEXT, "partial_arguments": OBJECT}, strict=False)}),
+    "response_format": object_of({"type": TEXT, "schema": OBJECT}, strict=False),
     **{name: CHAT[name] for name in ("n", "max_tokens", "update_interval")},
 }
-_INPUT = {"model": anything, "input": by_type({str: anything, list: each(_TEXT)})}
-
-_CHECK_CHAT = {True: record(CHAT), False: record(_LENIENT_CHAT, strict=False)}
-_CHECK_INPUT = {strict: record(_INPUT, "input", strict=strict) for strict in (True, False)}
+_CHECK_CHAT = {True: object_of(CHAT), False: object_of(_LENIENT_CHAT, strict=False)}
 
 
 # ---- Whole bodies
@@ -233,24 +202,12 @@ def check_chat(body: dict[str, Any], known_files: Container[str], strict: bool) 
     """
     _CHECK_CHAT[strict](body, "")
     if not body.get("messages"):  # the service's own words are not known
-        raise invalid("messages must not be empty")
+        raise invalid_params("messages must not be empty")
     find_model(body.get("model"), "chat")
     if strict:
         check_history(body["messages"])
         check_functions(body.get("functions") or [], body.get("function_call"))
         check_attachments(body["messages"], known_files)
-
-
-def check_embeddings(body: dict[str, Any], strict: bool) -> None:
-    """Refuse a question for vectors as the service would."""
-    _CHECK_INPUT[strict](body, "")
-    find_model(body.get("model"), "embedder")
-
-
-def check_tokens_count(body: dict[str, Any], strict: bool) -> None:
-    """Refuse a question for a count of tokens as the service would; it knows every kind of model."""
-    _CHECK_INPUT[strict](body, "")
-    find_model(body.get("model"))
 
 
 def check_history(messages: list[dict[str, Any]], whole: bool = True) -> None:
@@ -263,16 +220,16 @@ def check_history(messages: list[dict[str, Any]], whole: bool = True) -> None:
     for index, message in enumerate(messages):
         role, where = message["role"], f"messages[{index}]"
         if role == "system" and index:
-            raise invalid("system message must be the first message")
+            raise invalid_params("system message must be the first message")
         if called and role != "function":
-            raise invalid("every assistant function call must have a result in history")
+            raise invalid_params("every assistant function call must have a result in history")
         if role == "function" and not answerable:
-            raise invalid("every assistant function result must have an assistant function call in history")
+            raise invalid_params("every assistant function result must have an assistant function call in history")
         _check_message(message, where)
         called = message.get("function_call") is not None
         answerable = called or (role == "assistant" and message.get("functions_state_id") is not None)
     if called and whole:
-        raise invalid("every assistant function call must have a result in history")
+        raise invalid_params("every assistant function call must have a result in history")
 
 
 def _check_message(message: dict[str, Any], where: str) -> None:
@@ -280,14 +237,14 @@ def _check_message(message: dict[str, Any], where: str) -> None:
     role, content = message["role"], message.get("content") or ""
     for name, owner in (("function_call", "assistant"), ("attachments", "user")):
         if message.get(name) is not None and role != owner:  # the service's own words are not known
-            raise invalid(f"{where}.{name} is for role {owner}, not {role}")
+            raise invalid_params(f"{where}.{name} is for role {owner}, not {role}")
     if message.get("content") is None and message.get("function_call") is None:  # nor are they here
-        raise invalid(f"{where}.content is required")
-    if role == "function" and _decode(content) is _NOT_JSON:
+        raise invalid_params(f"{where}.content is required")
+    if role == "function" and not is_json(content):
         # The beginning is reported of the first version of the API, the end is from a log of the second. Whether JSON
         # that is no object will do has not been tried.
         what = f"invalid function result for function json string {quote(content)}, error: JSON parse error"
-        raise refuse(422, f"INVALID_PARAMS: {what}, {where}.content")
+        raise api_error(422, f"INVALID_PARAMS: {what}, {where}.content")
 
 
 def check_functions(functions: list[dict[str, Any]], function_call: Any) -> None:
@@ -295,16 +252,16 @@ def check_functions(functions: list[dict[str, Any]], function_call: Any) -> None
     names = [function["name"] for function in functions]
     bad = [quote(name) for name in names if not FUNCTION_NAME.fullmatch(name)]
     if bad:
-        raise invalid(
+        raise invalid_params(
             "Invalid function names. Only Latin letters (A-Z or a-z), underscore (_), hyphen (-), dot (.) and digits "
             f"(not leading) are allowed.: [{', '.join(bad)}]")
     for index, function in enumerate(functions):
         if function.get("parameters") is None and function["name"] not in BUILT_IN:
-            raise invalid(f"functions[{index}].parameters is required")
+            raise invalid_params(f"functions[{index}].parameters is required")
         check_schema(function.get("parameters") or {})
     if isinstance(function_call, dict) and function_call["name"] not in (*names, *BUILT_IN):
-        # The service's own words are not known.
-        raise invalid(f"function_call.name must be one of the functions, and {quote(function_call['name'])} is not")
+        name = quote(function_call["name"])  # the service's own words are not known
+        raise invalid_params(f"function_call.name must be one of the functions, and {name} is not")
 
 
 def check_schema(parameters: dict[str, Any]) -> None:
@@ -317,12 +274,12 @@ def check_schema(parameters: dict[str, Any]) -> None:
         where, schema = waiting.pop()
         properties = schema.get("properties")
         if where and properties is None and schema.get("type") == "object":
-            raise refuse(422, f"Field '{quote(where)}properties' is missing")
-        check_shape(properties is None or type(properties) is dict)
+            raise api_error(422, f"Field '{quote(where)}properties' is missing")
+        require_syntax(properties is None or type(properties) is dict)
         inner = [(f"{where}properties.{name}.", item) for name, item in (properties or {}).items()]
         if schema.get("items") is not None and type(schema["items"]) is not list:
             inner.append((f"{where}items.", schema["items"]))
-        check_shape(all(type(item) is dict for _, item in inner))
+        require_syntax(all(type(item) is dict for _, item in inner))
         waiting += reversed(inner)
 
 
@@ -332,10 +289,10 @@ def check_attachments(messages: list[dict[str, Any]], known_files: Container[str
         for place, file_id in enumerate(message.get("attachments") or []):
             if file_id not in known_files:
                 where = f"messages[{index}].attachments[{place}]"
-                raise invalid(f"{where} must be the id of an uploaded file, and {quote(file_id)} is not")
+                raise invalid_params(f"{where} must be the id of an uploaded file, and {quote(file_id)} is not")
 
 
-# ---- Syntax, headers, names
+# ---- Syntax
 
 
 _NOT_JSON = object()
@@ -360,10 +317,10 @@ def is_json(text: str) -> bool:
     return _decode(text) is not _NOT_JSON
 
 
-def _decode(text: str) -> Any:
+def _decode(data: bytes | str) -> Any:
     """Return what a text means as JSON, or `_NOT_JSON`."""
     try:
-        return _DECODER.decode(text)
+        return _DECODER.decode(data if isinstance(data, str) else data.decode("utf-8"))
     except (ValueError, RecursionError):
         return _NOT_JSON
 
@@ -375,13 +332,9 @@ def read_object(request: Request) -> Any:
 
 def parse_object(raw: bytes) -> Any:
     """Return a JSON object, in which every number is finite and nothing is nested too deeply."""
-    try:
-        text = raw.decode("utf-8")
-    except ValueError:
-        text = ""
-    body = _decode(text)
-    check_shape(isinstance(body, dict))
-    check_shape(raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH or not _is_deep(body))
+    body = _decode(raw)
+    require_syntax(isinstance(body, dict))
+    require_syntax(raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH or not _is_deep(body))
     return body
 
 
@@ -392,40 +345,3 @@ def _is_deep(value: Any) -> bool:
         level = [item for outer in level if isinstance(outer, (dict, list))
                  for item in (outer.values() if isinstance(outer, dict) else outer)]
     return any(isinstance(item, (dict, list)) for item in level)
-
-
-def check_headers(request: Request, strict: bool) -> None:
-    """Refuse a caller without a `User-Agent`, as the gateway does, whose error has no `status`."""
-    if strict and not request.headers.get("user-agent"):
-        raise Refused(403, dumps({"message": "Unauthorized"}) + b"\n")
-
-
-def check_oauth(request: Request, seen: set[str], strict: bool) -> None:
-    """Refuse a `RqUID` that is missing, is not a UUID4 or has been `seen`, and remember it.
-
-    The status is documented, code and words are not known.
-    """
-    rquid = request.headers.get("rquid", "").lower()
-    if strict and not UUID4.fullmatch(rquid):
-        raise refuse(400, "RqUID header is missing or is not a UUID version 4", code=2)
-    if strict and rquid in seen:
-        raise refuse(400, "RqUID header must be new for every request, and this one is not", code=2)
-    seen.add(rquid)
-
-
-def find_model(name: Any, *types: str) -> dict[str, str]:
-    """Return the description of a model that is of one of the types, of any where none is given."""
-    for kind in types or MODELS:
-        if name in MODELS[kind] or (kind == "chat" and name in UNLISTED):
-            return {"id": name, "object": "model", "owned_by": "salutedevices", "type": kind}
-    raise refuse(404, "No such model")
-
-
-def read_login(request: Request, *schemes: str) -> tuple[str, str] | None:
-    """Return the two halves of a Basic header, None where it does not decode."""
-    scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    try:
-        user, colon, password = base64.b64decode(key.strip(), validate=True).decode("utf-8").partition(":")
-    except ValueError:
-        return None
-    return (user, password) if colon and scheme.lower() in schemes else None

@@ -6,17 +6,17 @@ import hashlib
 import re
 from typing import Any, Iterable, NamedTuple
 
-from .calls import find_stems
 from .files import Files
-from .words import listing, text_of
+from .function_calls import word_stems
+from .text import as_list, message_text
 
 MAX_READ = 100_000  # characters of a document in which an answer is looked for
 
 
 class Tool(NamedTuple):
-    """Describe a function of the server: `wish` is what a question has that wants it, the rest is of what it makes."""
+    """Describe a function of the server: `wanted_by` is a pattern of questions, the rest is of what it makes."""
 
-    wish: str
+    wanted_by: str
     mime: str = ""
     target: str = ""
     suffix: str = ""
@@ -47,29 +47,29 @@ def choose_tool(messages: list[dict[str, Any]], allowed: Iterable[str], forced: 
     names = {RENAMED.get(name, name): name for name in allowed}
     if forced is not None:
         return forced if RENAMED.get(forced, forced) in TOOLS else None
-    question = text_of(last)
+    question = message_text(last)
     return next((names[name] for name, tool in TOOLS.items()
-                 if name in names and re.search(tool.wish, question, re.IGNORECASE)), None)
+                 if name in names and re.search(tool.wanted_by, question, re.IGNORECASE)), None)
 
 
-class Work(NamedTuple):
+class GeneratedFile(NamedTuple):
     """Hold what a tool has made: the file and the words that go with it."""
 
     file_id: str
     tool: Tool
-    words: str
+    caption: str
 
 
-def make_file(name: str, messages: list[dict[str, Any]], files: Files, owner: str | None) -> Work | None:
+def generate_file(name: str, messages: list[dict[str, Any]], files: Files, owner: str | None) -> GeneratedFile | None:
     """Make what a tool makes, as a file of the caller's; None where it makes none."""
     tool = TOOLS.get(RENAMED.get(name, name))
     if tool is None or not tool.suffix:
         return None
-    question = text_of(messages[-1])
-    content = draw(question) if tool.target == "image" else _MODEL
-    facts = files.store(owner, "generated" + tool.suffix, content, tool.mime, "general")
+    question = message_text(messages[-1])
+    content = draw_jpeg(question) if tool.target == "image" else _MODEL
+    info = files.store(owner, "generated" + tool.suffix, content, tool.mime, "general")
     short = question if len(question) <= 80 else question[:80].rpartition(" ")[0] + "…"
-    return Work(facts["id"], tool, f"{tool.caption} по вашей просьбе: «{short}».")
+    return GeneratedFile(info["id"], tool, f"{tool.caption} по вашей просьбе: «{short}».")
 
 
 # ---- Documents
@@ -77,37 +77,37 @@ def make_file(name: str, messages: list[dict[str, Any]], files: Files, owner: st
 
 def read_document(messages: list[dict[str, Any]], files: Files) -> str | None:
     """Answer a question from the first text among its attachments, None where there is none."""
-    for file_id in listing(messages[-1].get("attachments")):
-        facts = files.peek(file_id)
-        if facts is not None and facts["modalities"] == ["text"]:
-            return _quote(files.text(file_id), facts, text_of(messages[-1]))
+    for file_id in as_list(messages[-1].get("attachments")):
+        info = files.look_up(file_id)
+        if info is not None and info["modalities"] == ["text"]:
+            return _best_sentence(files.text(file_id), info, message_text(messages[-1]))
     return None
 
 
-def _quote(text: str, facts: dict[str, Any], question: str) -> str:
+def _best_sentence(text: str, info: dict[str, Any], question: str) -> str:
     """Return the sentence of a document that shares most words with a question, the first where none does."""
-    name = facts["filename"]
+    name = info["filename"]
     parts = re.split(r"(?<=[.!?…])\s+|\n+", text[:MAX_READ])
     sentences = [part for part in map(str.strip, parts) if part]
     if not sentences:
-        return f"Файл «{name}» получен, байт в нём {facts['bytes']}, но эмулятор читает только простой текст."
-    asked = find_stems(question).keys()
-    best = max(sentences[:2000], key=lambda sentence: len(asked & find_stems(sentence).keys()))
+        return f"Файл «{name}» получен, байт в нём {info['bytes']}, но эмулятор читает только простой текст."
+    asked = word_stems(question).keys()
+    best = max(sentences[:2000], key=lambda sentence: len(asked & word_stems(sentence).keys()))
     return f"В файле «{name}» сказано: «{best if len(best) <= 500 else best[:500] + '…'}»"
 
 
-def count_attached(messages: list[dict[str, Any]], files: Files) -> int:
+def count_attachment_tokens(messages: list[dict[str, Any]], files: Files) -> int:
     """Return how many tokens the attachments of a dialogue take."""
-    ids = [file_id for message in messages for file_id in listing(message.get("attachments"))]
+    ids = [file_id for message in messages for file_id in as_list(message.get("attachments"))]
     return sum(files.count_tokens(file_id) for file_id in ids if isinstance(file_id, str))
 
 
 # ---- Searches
 
 
-def search(messages: list[dict[str, Any]], said: str) -> tuple[str, dict[str, Any]]:
+def add_sources(messages: list[dict[str, Any]], said: str) -> tuple[str, dict[str, Any]]:
     """Return an answer with marks of where it is from, and what the marks mean."""
-    title = text_of(messages[-1])[:60]
+    title = message_text(messages[-1])[:60]
     sources = {str(number): {"url": f"https://example.com/{number}", "title": f"{title} ({number})"}
                for number in (1, 2)}
     return f"{said} [sources=[1, 2]]", {"images": [], "sources": sources}
@@ -120,7 +120,7 @@ _CATEGORIES = list(range(12))  # of differences, each with a code of four bits
 _MODEL = b"; FBX 7.4.0 project file\n; an empty scene\nFBXHeaderExtension:  {\n\tFBXVersion: 7400\n}\nObjects:  {\n}\n"
 
 
-def draw(text: str) -> bytes:
+def draw_jpeg(text: str) -> bytes:
     """Return a picture of 64 by 64 pixels in two colours, symmetrical, the same each time for the same text.
 
     Every block has one colour, so that of its cosines only the first is sent, and the tables can be the simplest ones

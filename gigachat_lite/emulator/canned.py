@@ -1,18 +1,14 @@
-"""What the emulator says: pure functions of the dialogue, the same each time."""
+"""Canned answers: pure functions of the dialogue, the same each time."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
-import hashlib
 import json
 import re
-import struct
 from typing import Any
 
-_PIECE = re.compile(r"\s*(?:\S{1,40}\s*){1,4}|\s+")
-# Latin words, digits by three, letters that are words of their own, other words (Russian above all), rulers and dots.
-_TOKEN = re.compile(r"[A-Za-z]{1,7}|[0-9]{1,3}|[\u3040-\u9fff\uac00-\ud7af]|\w{1,4}|[-=*#.!?]{1,4}|[^\w\s]|\n+")
+from .text import as_dict, message_text
+
 _SUM = re.compile(r"(\d{1,9})\s?([-+*])\s?(\d{1,9})")
 _RANGE = re.compile(r"(?:от|from|с) (\d{1,4}) (?:до|to|по) (\d{1,4})", re.IGNORECASE)
 _NAME = re.compile(r"меня зовут ([^\W\d_]{2,30})", re.IGNORECASE)
@@ -43,53 +39,36 @@ _TOPICS = {
 # ---- Answers
 
 
-def compose(messages: list[dict[str, Any]]) -> str:
+def canned_reply(messages: list[dict[str, Any]]) -> str:
     """Return the answer to the last question of a dialogue, from the result of a function where that came last.
 
-    >>> compose([{"role": "user", "content": text} for text in ("Меня зовут Анна", "Как меня зовут?")])
+    >>> canned_reply([{"role": "user", "content": text} for text in ("Меня зовут Анна", "Как меня зовут?")])
     'Вас зовут Анна.'
-    >>> compose([{"role": "user", "content": "Погода?"}, {"role": "function", "content": '{"temperature": 25}'}])
+    >>> canned_reply([{"role": "user", "content": "Погода?"}, {"role": "function", "content": '{"temperature": 25}'}])
     'Вот что известно по вашему вопросу «Погода?»: температура — 25.'
     """
-    said = [text for text in (text_of(m) for m in messages if m.get("role") == "user") if text]
-    question, earlier = said[-1] if said else "Кто ты?", said[-2::-1]
+    questions = [text for text in (message_text(m) for m in messages if m.get("role") == "user") if text]
+    question, earlier = questions[-1] if questions else "Кто ты?", questions[-2::-1]
     quotes = [text if len(text) <= 80 else text[:80].rpartition(" ")[0] + "…" for text in [question] + earlier[:1]]
     if messages and messages[-1].get("role") == "function":
-        return _report(messages[-1].get("content"), f" «{quotes[0]}»" if said else "")
+        return _describe_result(messages[-1].get("content"), f" «{quotes[0]}»" if questions else "")
     if "как меня зовут" in question.lower():
         names = [name for text in earlier for name in _NAME.findall(text)[-1:]]
         return f"Вас зовут {names[0]}." if names else "Вы ещё не представились."
     name = _NAME.search(question)
     if name:
         return f"Очень приятно, {name.group(1)}! Чем могу помочь?"
-    answer = _calculate(question) or next((v for k, v in _TOPICS.items() if re.search(k, question, re.IGNORECASE)), "")
+    answer = _solve(question) or next((v for k, v in _TOPICS.items() if re.search(k, question, re.IGNORECASE)), "")
     before = f"Перед этим было: «{quotes[1]}». " if earlier else ""
     return answer or (
         f"Вы написали: «{quotes[0]}». {before}Я эмулятор и по существу судить не берусь, а настоящий GigaChat ответит "
         "на такой же запрос.")
 
 
-def text_of(message: dict[str, Any]) -> str:
-    """Return the text of a message in one line, of a long one its ends; it is empty where there is none."""
-    content = message.get("content")
-    content = content if isinstance(content, str) else ""
-    return " ".join((content if len(content) <= 5000 else content[:2500] + " " + content[-2500:]).split())
-
-
-def mapping(value: Any) -> dict[str, Any]:
-    """Return a dict, an empty one for what is none."""
-    return value if isinstance(value, dict) else {}
-
-
-def listing(value: Any) -> list[Any]:
-    """Return a list, an empty one for what is none."""
-    return value if isinstance(value, list) else []
-
-
-def _calculate(question: str) -> str:
+def _solve(question: str) -> str:
     """Answer a sum or a request to count, with nothing where the question is neither.
 
-    >>> _calculate("Сколько будет 2 + 2?"), _calculate("Count from 1 to 3")
+    >>> _solve("Сколько будет 2 + 2?"), _solve("Count from 1 to 3")
     ('2 + 2 = 4', '1, 2, 3')
     """
     found = _SUM.search(question)
@@ -108,7 +87,7 @@ _LABELS = {
     "message": "сообщение"}
 
 
-def _report(result: Any, question: str) -> str:
+def _describe_result(result: Any, question: str) -> str:
     """Put the result of a function in words: a line for a little, a list for more, an apology for an error."""
     with contextlib.suppress(ValueError, RecursionError, TypeError):  # plain text speaks for itself
         result = json.loads(result)
@@ -117,89 +96,42 @@ def _report(result: Any, question: str) -> str:
         if key != "result" and not isinstance(inner, list):
             break
         result = inner
-    error = next((result[key] for key in ("error", "errors", "ошибка") if mapping(result).get(key)), None)
-    if error or mapping(result).get("status") == "error":
-        return f"Не получилось ответить на ваш вопрос{question}. Функция сообщила об ошибке: {_tell(error or result)}."
+    error = next((result[key] for key in ("error", "errors", "ошибка") if as_dict(result).get(key)), None)
+    if error or as_dict(result).get("status") == "error":
+        reason = _describe(error or result)
+        return f"Не получилось ответить на ваш вопрос{question}. Функция сообщила об ошибке: {reason}."
     if result in (None, "", [], {}):
         return f"По вашему вопросу{question} ничего не нашлось."
     several = isinstance(result, dict) and len(result) > 3
     lines = [{key: result[key]} for key in result] if several else result if isinstance(result, list) else [result]
-    told = [_tell(line) for line in lines[:30]] + [f"и ещё {len(lines) - 30}"] * (len(lines) > 30)
+    texts = [_describe(line) for line in lines[:30]] + [f"и ещё {len(lines) - 30}"] * (len(lines) > 30)
     known = f"Вот что известно по вашему вопросу{question}:"
-    return known + "".join("\n- " + line for line in told) if len(told) > 1 else f"{known} {told[0].rstrip('.')}."
+    return known + "".join("\n- " + text for text in texts) if len(texts) > 1 else f"{known} {texts[0].rstrip('.')}."
 
 
-def _tell(value: Any, depth: int = 0) -> str:
+def _describe(value: Any, depth: int = 0) -> str:
     """Return a value of JSON as people say it, cut where it is long or deep.
 
-    >>> _tell({"temperature": {"min": -1.5, "max": 3}, "rain": [True, None]})
+    >>> _describe({"temperature": {"min": -1.5, "max": 3}, "rain": [True, None]})
     'температура (min — -1.5, max — 3), rain (да, нет данных)'
     """
     if isinstance(value, (dict, list)) and depth > 9:
         return "…"
     if isinstance(value, list):
         separator = "; " if any(isinstance(item, dict) for item in value) else ", "
-        return separator.join(_tell(item, depth + 1) for item in value[:30])
+        return separator.join(_describe(item, depth + 1) for item in value[:30])
     if not isinstance(value, dict):
         known = "нет данных" if value is None else "да" if value is True else "нет" if value is False else str(value)
         return known if len(known) <= 2000 else known[:2000] + "…"
     pairs = [(_LABELS.get(key.lower(), key.replace("_", " ")[:200]), value[key]) for key in list(value)[:30]]
     return ", ".join(
-        f"{name} ({_tell(item, depth + 1)})" if isinstance(item, (dict, list)) else f"{name} — {_tell(item)}"
+        f"{name} ({_describe(item, depth + 1)})" if isinstance(item, (dict, list)) else f"{name} — {_describe(item)}"
         for name, item in pairs)
 
 
-def vary(text: str, index: int) -> str:
+def rephrase(text: str, index: int) -> str:
     """Return the text of choice `index`: the first is the text itself, the others open in words of their own."""
     if not index or not text:
         return text
     opening = _OPENINGS[index - 1] if 0 < index <= len(_OPENINGS) else f"Вариант {index + 1}."
     return opening + ("\n\n" if "\n" in text else " ") + text
-
-
-# ---- Streams, tokens, vectors
-
-
-def pieces(text: str, every: int = 1) -> list[str]:
-    """Return the parts that a stream sends, a few words each, `every` of them joined; an empty text is one part.
-
-    >>> pieces("раз два три четыре пять"), pieces("")
-    (['раз два три четыре ', 'пять'], [''])
-    """
-    parts = _PIECE.findall(text) or [""]
-    every = max(1, every)
-    return ["".join(parts[start:start + every]) for start in range(0, len(parts), every)]
-
-
-def count_tokens(text: str) -> int:
-    """Return a plausible number of tokens: in Russian one for three or four characters, as the documentation says."""
-    return sum(1 for _ in _TOKEN.finditer(text))
-
-
-@functools.lru_cache(maxsize=64)
-def cut_tokens(text: str, limit: int | None) -> tuple[str, int, str]:
-    """Return a text within `max_tokens`, the tokens it took (its end is one of them) and the reason why it ends.
-
-    >>> cut_tokens("Hello.", None), cut_tokens("один два три", 2)
-    (('Hello.', 3, 'stop'), ('один два', 2, 'length'))
-    """
-    ends = [match.end() for match in _TOKEN.finditer(text)]
-    if limit is None or len(ends) < limit:
-        return text, len(ends) + 1, "stop"
-    return text[:ends[limit - 1]], limit, "length"
-
-
-@functools.lru_cache(maxsize=512)
-def embed(text: str) -> str:
-    """Return the vector of a text, 1024 numbers, as JSON, because writing them out is what takes the time.
-
-    Every word adds a vector hashed from it and half of one from its beginning, because Russian words differ at their
-    ends: texts that share words are near. Words beyond 4,096 do not count: no model reads more.
-    """
-    mask, total, weight = int.from_bytes(b"\xff\xff\x00\x00" * 1024, "little"), 0, 0
-    for word in re.findall(r"\w+", text.lower())[:4096] or [""]:
-        for feature, share in ((word, 2), (word[:4] + "-", 1)):
-            digest = hashlib.shake_128(feature.encode("utf-8")).digest(4096)
-            total, weight = total + share * (int.from_bytes(digest, "little") & mask), weight + share
-    sums = struct.unpack("<1024I", total.to_bytes(4096, "little"))
-    return json.dumps([round((value / 32768 - weight) / 2, 6) for value in sums], separators=(",", ":"))

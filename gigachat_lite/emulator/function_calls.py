@@ -8,7 +8,7 @@ import math
 import re
 from typing import Any, Callable, Iterable, Pattern
 
-from .words import listing, mapping, text_of
+from .text import as_dict, as_list, message_text
 
 # ---- Words, and which of them mean the same
 
@@ -39,31 +39,32 @@ def _stem(word: str) -> str:
     return _ENDING.sub("", word)[:5]
 
 
-_SAME = {
+_SYNONYMS = {
     _stem(word): _stem(words[0]) for words in map(str.split, _MEANINGS.replace("ё", "е").split(",")) for word in words}
 
 
-def find_stems(text: str) -> dict[str, None]:
+def word_stems(text: str) -> dict[str, None]:
     """Return what the words of a text have in common with other forms and languages, in their order.
 
-    >>> list(find_stems("getWeather: прогноз для города, 10 days"))
+    >>> list(word_stems("getWeather: прогноз для города, 10 days"))
     ['погод', 'город', '10', 'ден']
     """
-    words = re.findall(r"[^\W_]+", _split(text[:5000]).lower().replace("ё", "е"))
-    found = ((word, _stem(word)) for word in words if word not in _STOP)
-    return {_SAME.get(stem, stem): None for word, stem in found if stem in _SAME or len(word) > 2 or word.isdigit()}
+    words = re.findall(r"[^\W_]+", _split_name(text[:5000]).lower().replace("ё", "е"))
+    stems = ((word, _stem(word)) for word in words if word not in _STOP)
+    return {_SYNONYMS.get(stem, stem): None for word, stem in stems
+            if stem in _SYNONYMS or len(word) > 2 or word.isdigit()}
 
 
-def _split(name: str) -> str:
+def _split_name(name: str) -> str:
     return re.sub(r"([a-zа-я])([A-ZА-Я])", r"\1 \2", name).replace("_", " ")
 
 
 # ---- Which function
 
-_MISSING: Any = object()
+_NOTHING: Any = object()
 
 
-def call_function(
+def choose_call(
     messages: list[dict[str, Any]], functions: Any, function_call: Any = None,
 ) -> tuple[str, dict[str, Any]] | None:
     """Return name and arguments of the function that the service would call, None where it would answer in words.
@@ -72,40 +73,40 @@ def call_function(
     question is called, if any fits. Entries without `parameters` are built-in functions and stay uncalled.
     """
     last = messages[-1].get("role") if messages else None
-    forced = mapping(function_call)
-    described = [f for f in listing(functions) if isinstance(f, dict) and isinstance(f.get("parameters"), dict)]
+    forced = as_dict(function_call)
+    described = [f for f in as_list(functions) if isinstance(f, dict) and isinstance(f.get("parameters"), dict)]
     if forced:
         described = [f for f in described if f.get("name") == forced.get("name")]
     if not described or last == "function" or not (forced or (last == "user" and function_call != "none")):
         return None
-    question = next((text_of(m) for m in reversed(messages) if m.get("role") == "user"), "")
-    words = _Hints(question).words
-    chosen = max(described, key=lambda function: _fit(function, words))
-    if not forced and _fit(chosen, words) < 2:
+    question = next((message_text(m) for m in reversed(messages) if m.get("role") == "user"), "")
+    words = _Question(question).words
+    chosen = max(described, key=lambda function: _score(function, words))
+    if not forced and _score(chosen, words) < 2:
         return None
-    return str(chosen.get("name")), _fill_arguments(chosen, question, mapping(forced.get("partial_arguments")))
+    return str(chosen.get("name")), _fill_arguments(chosen, question, as_dict(forced.get("partial_arguments")))
 
 
-def _fit(function: dict[str, Any], words: Iterable[str]) -> float:
+def _score(function: dict[str, Any], words: Iterable[str]) -> float:
     """Return how well a function fits the words of a question; from 2 on it is worth a call.
 
     A word of its name counts 3, of its description 2, of its parameters 1; an example as a whole up to 4.
     """
-    parameters = mapping(function["parameters"].get("properties"))
-    about = " ".join(f"{name} {mapping(parameters[name]).get('description')}" for name in list(parameters)[:50])
+    parameters = as_dict(function["parameters"].get("properties"))
+    about = " ".join(f"{name} {as_dict(parameters[name]).get('description')}" for name in list(parameters)[:50])
     telling = {word for word in words if len(word) > 2 and not word.isdigit()}
     texts = ((3, function.get("name")), (2, function.get("description")), (1, about))
-    score = sum(weight * len(telling & find_stems(str(text or "")).keys()) for weight, text in texts)
+    score = sum(weight * len(telling & word_stems(str(text or "")).keys()) for weight, text in texts)
     return score + 4 * _nearest_example(function, words)[0]
 
 
 def _nearest_example(function: dict[str, Any], words: Iterable[str]) -> tuple[float, dict[str, Any]]:
     """Return which share of the words of a question and of the nearest example are the same, and its arguments."""
     asked, best = set(words), (0.0, {})  # type: set[str], tuple[float, dict[str, Any]]
-    for example in map(mapping, listing(function.get("few_shot_examples"))[:50]):
-        request = find_stems(str(example.get("request"))).keys()
+    for example in map(as_dict, as_list(function.get("few_shot_examples"))[:50]):
+        request = word_stems(str(example.get("request"))).keys()
         share = len(request & asked) / max(len(request), len(asked), 1)
-        best = (share, mapping(example.get("params"))) if share > best[0] else best
+        best = (share, as_dict(example.get("params"))) if share > best[0] else best
     return best
 
 
@@ -147,42 +148,42 @@ _PURPOSES = [(re.compile(purpose), [re.compile(p) if isinstance(p, str) else p f
 )]
 
 
-class _Hints:
-    """Hold what a question has for arguments, each find to be used once; `left` bounds the work on a schema."""
+class _Question:
+    """Hold what a question has for arguments, each find to be used once; `budget` bounds the work on a schema."""
 
     def __init__(self, question: str, root: Any = None) -> None:
-        self.question, self.root, self.left = question, root, 1000
-        self.words = {stem: place for place, stem in enumerate(find_stems(question))}
+        self.text, self.root, self.budget = question, root, 1000
+        self.words = {stem: place for place, stem in enumerate(word_stems(question))}
         self.used: set[str] = set()
         values = {**{word: number for number, word in enumerate(_NUMERALS)}, **_GROUPS}
         self.rest = re.sub(r"\b(%s)\b" % "|".join(values), lambda found: str(values[found[0]]), question)
 
     def take(self, pattern: Pattern[str], label: str, accepts: Callable[[Any], bool]) -> Any:
         """Take out what matches, with its cue among the words about a parameter if possible, and is accepted."""
-        found, about = [], find_stems(label).keys()
+        found, about = [], word_stems(label).keys()
         for match in itertools.islice(pattern.finditer(self.rest), 20):
             groups = match.groupdict()
             cue = groups.get("cue") or ""
-            value = _read(pattern, cue, groups["value"] or groups.get("rest") or "")
+            value = _convert(pattern, cue, groups["value"] or groups.get("rest") or "")
             if accepts(value):
-                found.append((not find_stems(cue).keys() & about, match.span(), value))
+                found.append((not word_stems(cue).keys() & about, match.span(), value))
         if not found:
-            return _MISSING
+            return _NOTHING
         _, (start, end), value = min(found, key=lambda find: find[:2])
         self.rest = self.rest[:start] + " " + self.rest[end:]
         return value
 
 
-def _read(pattern: Pattern[str], cue: str, text: str) -> Any:
+def _convert(pattern: Pattern[str], cue: str, text: str) -> Any:
     """Return a find as an argument is written: numbers as such, places in their first form, currencies by code.
 
-    >>> [_read(_PROPER, *pair) for pair in (("в", "Манжероке"), ("из", "Москвы"), ("в", "казани"), ("в", "Китае"))]
+    >>> [_convert(_PROPER, *pair) for pair in (("в", "Манжероке"), ("из", "Москвы"), ("в", "казани"), ("в", "Китае"))]
     ['Манжерок', 'Москва', 'Казань', 'Китай']
     """
     if pattern is _NUMBER:
         return float(text.replace(",", ".")) if "," in text or "." in text else int(text)
     if pattern is _CURRENCY:
-        return _SAME.get(_stem(text.lower()), text).upper()
+        return _SYNONYMS.get(_stem(text.lower()), text).upper()
     stem, last, cue = text[:-1], text[-1:], cue.lower()
     if pattern is not _PROPER:
         return text
@@ -198,7 +199,7 @@ def _read(pattern: Pattern[str], cue: str, text: str) -> Any:
 _FORMATS = {  # samples; what has one must look like it
     "date": "2026-01-15", "date-time": "2026-01-15T12:00:00Z", "time": "12:00:00", "ipv4": "127.0.0.1",
     "uuid": "00000000-0000-4000-8000-000000000001"}
-_BLANK: dict[str, Callable[[], Any]] = {
+_EMPTY: dict[str, Callable[[], Any]] = {
     "string": str, "integer": int, "number": int, "boolean": bool, "array": list, "object": dict, "null": lambda: None}
 
 
@@ -210,43 +211,43 @@ def compose_json(messages: list[dict[str, Any]], schema: dict[str, Any]) -> str:
         "n": 1
     }
     """
-    question = next((text_of(m) for m in reversed(messages) if m.get("role") == "user"), "")
-    hints = _Hints(question, schema)
-    whole = _resolve(schema, hints)
-    properties = list(mapping(whole.get("properties")))
+    question = next((message_text(m) for m in reversed(messages) if m.get("role") == "user"), "")
+    query = _Question(question, schema)
+    whole = _resolve_schema(schema, query)
+    properties = list(as_dict(whole.get("properties")))
     return json.dumps(
-        _fill({**whole, "required": properties} if properties else whole, "", hints), ensure_ascii=False, indent=4)
+        _fill({**whole, "required": properties} if properties else whole, "", query), ensure_ascii=False, indent=4)
 
 
 def _fill_arguments(function: dict[str, Any], question: str, partial: dict[str, Any]) -> dict[str, Any]:
     """Return arguments that the schema allows: those given, an example's where it is near, and else made ones."""
-    share, example = _nearest_example(function, _Hints(question).words)
-    hints = _Hints("" if share == 1.0 else question, function["parameters"])  # the very example needs no guesses
-    schema = _resolve(function["parameters"], hints)
-    left = {name: value for name, value in mapping(schema.get("properties")).items() if name not in partial}
+    share, example = _nearest_example(function, _Question(question).words)
+    query = _Question("" if share == 1.0 else question, function["parameters"])  # the very example needs no guesses
+    schema = _resolve_schema(function["parameters"], query)
+    left = {name: value for name, value in as_dict(schema.get("properties")).items() if name not in partial}
     needed = [name for name in _required(schema) if name not in partial]
-    return {**partial, **_fill_object({"properties": left, "required": needed}, hints, example if share > 0.5 else {})}
+    return {**partial, **_fill_object({"properties": left, "required": needed}, query, example if share > 0.5 else {})}
 
 
 def _required(schema: dict[str, Any]) -> list[str]:
-    return [name for name in listing(schema.get("required")) if isinstance(name, str)]
+    return [name for name in as_list(schema.get("required")) if isinstance(name, str)]
 
 
-def _resolve(schema: Any, hints: _Hints, depth: int = 0) -> dict[str, Any]:
+def _resolve_schema(schema: Any, query: _Question, depth: int = 0) -> dict[str, Any]:
     """Return a schema with its reference followed, all of `allOf` and the first variant that is not null in it."""
-    schema, hints.left = mapping(schema), hints.left - 1
-    parts = listing(schema.get("allOf"))[:9]
+    schema, query.budget = as_dict(schema), query.budget - 1
+    parts = as_list(schema.get("allOf"))[:9]
     for key in ("anyOf", "oneOf"):
-        parts += [part for part in listing(schema.get(key)) if mapping(part).get("type") != "null"][:1]
+        parts += [part for part in as_list(schema.get(key)) if as_dict(part).get("type") != "null"][:1]
     if isinstance(schema.get("$ref"), str):
-        target = hints.root
+        target = query.root
         for key in schema["$ref"].split("/")[1:9]:
-            target = mapping(target).get(key)
+            target = as_dict(target).get(key)
         parts.append(target)
     whole: dict[str, Any] = {k: v for k, v in schema.items() if k not in ("allOf", "anyOf", "oneOf", "$ref")}
-    for part in parts if depth < 9 and hints.left > 0 else []:
-        part = _resolve(part, hints, depth + 1)
-        both = {**mapping(part.get("properties")), **mapping(whole.get("properties"))}
+    for part in parts if depth < 9 and query.budget > 0 else []:
+        part = _resolve_schema(part, query, depth + 1)
+        both = {**as_dict(part.get("properties")), **as_dict(whole.get("properties"))}
         whole = {**part, **whole, "required": _required(part) + _required(whole)}
         whole.update({"properties": both} if both else {})
     return whole
@@ -255,95 +256,95 @@ def _resolve(schema: Any, hints: _Hints, depth: int = 0) -> dict[str, Any]:
 def _type_of(schema: dict[str, Any]) -> str:
     """Return the first type of a schema, null last, or what its other keys tell."""
     kinds = schema.get("type")
-    known = [kind for kind in listing(kinds) or [kinds] if isinstance(kind, str) and kind in _BLANK]
+    known = [kind for kind in as_list(kinds) or [kinds] if isinstance(kind, str) and kind in _EMPTY]
     told = "object" if "properties" in schema else "array" if "items" in schema else "string"
     return min(known or [told], key="null".__eq__)
 
 
-def _fill(schema: Any, label: str, hints: _Hints, needed: bool = True, given: Any = None, depth: int = 0) -> Any:
-    """Return a value from the question, from what is known, or made; `_MISSING` where nothing fits nor need to."""
-    schema = _resolve(schema, hints)
-    kind, label = _type_of(schema), f"{_split(label)}\n{str(schema.get('description') or '')[:2000]}"
-    if hints.left <= 0 or depth > 30:
-        return _BLANK[kind]() if needed else _MISSING
-    options = [schema["const"]] if "const" in schema else listing(schema.get("enum"))
+def _fill(schema: Any, label: str, query: _Question, needed: bool = True, given: Any = None, depth: int = 0) -> Any:
+    """Return a value from the question, from what is known, or made; `_NOTHING` where nothing fits nor need to."""
+    schema = _resolve_schema(schema, query)
+    kind, label = _type_of(schema), f"{_split_name(label)}\n{str(schema.get('description') or '')[:2000]}"
+    if query.budget <= 0 or depth > 30:
+        return _EMPTY[kind]() if needed else _NOTHING
+    options = [schema["const"]] if "const" in schema else as_list(schema.get("enum"))
     if not options and kind == "object":
-        return _fill_object(schema, hints, mapping(given), needed, depth)
+        return _fill_object(schema, query, as_dict(given), needed, depth)
     if not options and kind == "array":
-        return _fill_array(schema, label, hints, needed, listing(given), depth)
-    value = _choose(options, hints) if options else _find(schema, kind, label, hints)
-    if value is not _MISSING or not needed:
+        return _fill_array(schema, label, query, needed, as_list(given), depth)
+    value = _choose_option(options, query) if options else _from_question(schema, kind, label, query)
+    if value is not _NOTHING or not needed:
         return value
-    known = [given, schema.get("default"), *listing(schema.get("examples"))[:9]]
-    known = [v for v in known if (v in options if options else _accepts(schema, kind, v))] + options
-    return known[0] if known else _make(schema, kind, label, hints)
+    known = [given, schema.get("default"), *as_list(schema.get("examples"))[:9]]
+    known = [v for v in known if (v in options if options else _allows(schema, kind, v))] + options
+    return known[0] if known else _default_value(schema, kind, label, query)
 
 
 def _fill_object(
-    schema: dict[str, Any], hints: _Hints, given: dict[str, Any], needed: bool = True, depth: int = 0,
+    schema: dict[str, Any], query: _Question, given: dict[str, Any], needed: bool = True, depth: int = 0,
 ) -> Any:
     """Fill what an object requires and what the question has something for, in the order of its properties."""
-    properties, required = mapping(schema.get("properties")), dict.fromkeys(_required(schema))
+    properties, required = as_dict(schema.get("properties")), dict.fromkeys(_required(schema))
     filled: dict[str, Any] = {}
     for name, wanted in [*((n, needed) for n in required), *((n, False) for n in properties if n not in required)]:
-        if wanted or hints.left > 0:
-            filled[name] = _fill(properties.get(name), name, hints, wanted or name in given, given.get(name), depth + 1)
-    if not needed and all(value is _MISSING for value in filled.values()):
-        return _MISSING
+        if wanted or query.budget > 0:
+            filled[name] = _fill(properties.get(name), name, query, wanted or name in given, given.get(name), depth + 1)
+    if not needed and all(value is _NOTHING for value in filled.values()):
+        return _NOTHING
     for name in required:
-        if filled.get(name, _MISSING) is _MISSING:
-            filled[name] = _fill(properties.get(name), name, hints, True, given.get(name), depth + 1)
-    return {name: filled[name] for name in {**properties, **required} if filled.get(name, _MISSING) is not _MISSING}
+        if filled.get(name, _NOTHING) is _NOTHING:
+            filled[name] = _fill(properties.get(name), name, query, True, given.get(name), depth + 1)
+    return {name: filled[name] for name in {**properties, **required} if filled.get(name, _NOTHING) is not _NOTHING}
 
 
 def _fill_array(
-    schema: dict[str, Any], label: str, hints: _Hints, needed: bool, given: list[Any], depth: int,
+    schema: dict[str, Any], label: str, query: _Question, needed: bool, given: list[Any], depth: int,
 ) -> Any:
     """Collect what the question has for an array, and make the items that it must have besides: at least one."""
     sizes = {"minLength": schema.get("minItems"), "maxLength": schema.get("maxItems")}
-    low, most = _limits(sizes, "string")
-    least = max(low, min(1 if hints.question else len(given) or 1, most))
+    low, most = _bounds(sizes, "string")
+    least = max(low, min(1 if query.text else len(given) or 1, most))
     values: list[Any] = []
-    while len(values) < max(min(most, 20), least) and hints.left > 0:
+    while len(values) < max(min(most, 20), least) and query.budget > 0:
         place = len(values)
         wanted, known = place < least and (needed or place > 0), (given[place:place + 1] or [None])[0]
-        value = _fill(schema.get("items"), label, hints, wanted, known, depth + 1)
-        if value is _MISSING or (schema.get("uniqueItems") is True and value in values):
+        value = _fill(schema.get("items"), label, query, wanted, known, depth + 1)
+        if value is _NOTHING or (schema.get("uniqueItems") is True and value in values):
             break
         values.append(value)
-    return values if values or needed else _MISSING
+    return values if values or needed else _NOTHING
 
 
-def _choose(options: list[Any], hints: _Hints) -> Any:
+def _choose_option(options: list[Any], query: _Question) -> Any:
     """Return the option that a question names first."""
     named: list[tuple[int, int]] = []
     for index, option in enumerate(options[:50]):
-        stems = find_stems(str(option)).keys() if isinstance(option, (str, int, float)) else set()
-        if stems and stems <= hints.words.keys() - hints.used:
-            named.append((min(hints.words[stem] for stem in stems), index))
+        stems = word_stems(str(option)).keys() if isinstance(option, (str, int, float)) else set()
+        if stems and stems <= query.words.keys() - query.used:
+            named.append((min(query.words[stem] for stem in stems), index))
     if not named:
-        return _MISSING
+        return _NOTHING
     option = options[min(named)[1]]
-    hints.used.update(find_stems(str(option)))
+    query.used.update(word_stems(str(option)))
     return option
 
 
-def _find(schema: dict[str, Any], kind: str, label: str, hints: _Hints) -> Any:
+def _from_question(schema: dict[str, Any], kind: str, label: str, query: _Question) -> Any:
     """Return what a question holds for a parameter that is no collection."""
     if kind == "boolean":
-        shared = {word for word in hints.words.keys() & find_stems(label).keys() if len(word) > 2} - hints.used
-        hints.used |= shared
-        denied = re.findall(r"\b(?:без|не|no|not|without) (?:для |в |a |the )?(\w{1,40})", hints.question.lower())
-        return not any(find_stems(word).keys() & shared for word in denied) if shared else _MISSING
-    patterns = [_NUMBER] if kind in ("integer", "number") else _purpose(schema, label)[0] if kind == "string" else []
-    for pattern in patterns:
-        value = hints.take(pattern, label, lambda value: _accepts(schema, kind, value))
-        if value is not _MISSING:
+        shared = {word for word in query.words.keys() & word_stems(label).keys() if len(word) > 2} - query.used
+        query.used |= shared
+        denied = re.findall(r"\b(?:без|не|no|not|without) (?:для |в |a |the )?(\w{1,40})", query.text.lower())
+        return not any(word_stems(word).keys() & shared for word in denied) if shared else _NOTHING
+    patterns = [_NUMBER] if kind in ("integer", "number") else []
+    for pattern in _text_patterns(schema, label)[0] if kind == "string" else patterns:
+        value = query.take(pattern, label, lambda value: _allows(schema, kind, value))
+        if value is not _NOTHING:
             return value
-    return _MISSING
+    return _NOTHING
 
 
-def _purpose(schema: dict[str, Any], label: str) -> tuple[list[Pattern[str]], str]:
+def _text_patterns(schema: dict[str, Any], label: str) -> tuple[list[Pattern[str]], str]:
     """Return how a question may tell a text, and the text where it does not: by format, name or description."""
     texts = [str(schema.get("format")), *label.lower().split("\n", 1)]
     for text, (purpose, patterns, otherwise) in itertools.product(texts, _PURPOSES[:-1]):
@@ -352,7 +353,7 @@ def _purpose(schema: dict[str, Any], label: str) -> tuple[list[Pattern[str]], st
     return _PURPOSES[-1][1:]
 
 
-def _limits(schema: dict[str, Any], kind: str) -> tuple[float, float]:
+def _bounds(schema: dict[str, Any], kind: str) -> tuple[float, float]:
     """Return the least and the greatest number, or length of a text, that a schema allows."""
     def read(key: str, move: float = 0) -> list[float]:
         bound: Any = schema.get(key)
@@ -366,9 +367,9 @@ def _limits(schema: dict[str, Any], kind: str) -> tuple[float, float]:
     return least, min([1e15, *read("maximum"), *read("exclusiveMaximum", -step)])
 
 
-def _accepts(schema: dict[str, Any], kind: str, value: Any) -> bool:
+def _allows(schema: dict[str, Any], kind: str, value: Any) -> bool:
     """Tell whether a schema allows a text, a number or a boolean."""
-    low, high = _limits(schema, kind)
+    low, high = _bounds(schema, kind)
     if isinstance(value, str):
         sample = _FORMATS.get(str(schema.get("format")))
         alike = not sample or re.sub(r"\w", "0", value) == re.sub(r"\w", "0", sample)
@@ -378,12 +379,12 @@ def _accepts(schema: dict[str, Any], kind: str, value: Any) -> bool:
     return isinstance(value, int if kind == "integer" else (int, float)) and low <= value <= high
 
 
-def _make(schema: dict[str, Any], kind: str, label: str, hints: _Hints) -> Any:
+def _default_value(schema: dict[str, Any], kind: str, label: str, query: _Question) -> Any:
     """Return a value that a schema allows where neither the question nor the schema name one."""
-    low, high = _limits(schema, kind)
+    low, high = _bounds(schema, kind)
     if kind == "string":
-        text = _FORMATS.get(str(schema.get("format"))) or _purpose(schema, label)[1] or hints.question or label.strip()
-        return (text or "…")[:max(0, int(high))].ljust(min(int(low), 9999), ".")
+        usual = _FORMATS.get(str(schema.get("format"))) or _text_patterns(schema, label)[1]
+        return (usual or query.text or label.strip() or "…")[:max(0, int(high))].ljust(min(int(low), 9999), ".")
     if kind == "integer":
         return min(max(1, math.ceil(low)), math.floor(high))
-    return min(max(1, low), high) if kind == "number" else _BLANK[kind]()
+    return min(max(1, low), high) if kind == "number" else _EMPTY[kind]()

@@ -8,7 +8,7 @@ import string
 from typing import Callable
 
 MAX_TEXT, MAX_REPEAT, MAX_DEPTH = 5000, 1000, 50
-_Make = Callable[[], str]
+_Generator = Callable[[], str]
 _CLASSES = {"d": string.digits, "w": string.ascii_letters + string.digits + "_", "s": " "}
 _CLASSES.update({"D": string.ascii_letters, "W": "-", "S": string.ascii_letters + string.digits})
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "f": "\f", "v": "\v", "b": "", "B": "", "A": "", "Z": "", "z": ""}
@@ -18,19 +18,19 @@ _GROUP = re.compile(
 _REPEAT = re.compile(r"(?:([*+?])|\{(\d{0,4})(,?)(\d{0,4})\})[?+]?")
 
 
-def compose_match(pattern: str, seed: str) -> str:
+def generate_match(pattern: str, seed: str) -> str:
     r"""Return a text that a pattern matches as a whole, another for another seed; ValueError where it is none.
 
     What looks ahead or behind is left out of account.
 
-    >>> len(compose_match("[A-Z]{3}-[0-9]{4}", "")), compose_match(r"^(a{2}b)c{2}\1$", "")
+    >>> len(generate_match("[A-Z]{3}-[0-9]{4}", "")), generate_match(r"^(a{2}b)c{2}\1$", "")
     (8, 'aabccaab')
     """
     if len(pattern) > MAX_TEXT:
         raise ValueError("too long")
     parser = _Parser(pattern, random.Random(seed))  # noqa: S311 -- the same seed is to give the same text
     make = parser.parse_alternatives(0)
-    if parser.left:
+    if parser.rest:
         raise ValueError("a bracket too many")
     return make()[:MAX_TEXT]
 
@@ -39,30 +39,30 @@ class _Parser:
     """Read a pattern into a function that makes a text."""
 
     def __init__(self, pattern: str, rng: random.Random) -> None:
-        self.left, self._rng, self._size = pattern, rng, 0
+        self.rest, self._rng, self._size = pattern, rng, 0
         self._groups: dict[str, str] = {}
         self._count = 0
 
-    def parse_alternatives(self, depth: int) -> _Make:
+    def parse_alternatives(self, depth: int) -> _Generator:
         """Read up to a closing bracket or the end."""
         if depth > MAX_DEPTH:
             raise ValueError("nested too deeply")
         options = [self._parse_sequence(depth)]
-        while self._take("|"):
+        while self._skip("|"):
             options.append(self._parse_sequence(depth))
         return lambda: self._rng.choice(options)()
 
-    def _parse_sequence(self, depth: int) -> _Make:
-        parts: list[_Make] = []
-        while self.left and self.left[0] not in "|)":
+    def _parse_sequence(self, depth: int) -> _Generator:
+        parts: list[_Generator] = []
+        while self.rest and self.rest[0] not in "|)":
             parts.append(self._parse_repeat(self._parse_atom(depth)))
         return lambda: "".join(part() for part in parts)
 
-    def _parse_repeat(self, atom: _Make) -> _Make:
-        found = _REPEAT.match(self.left)
+    def _parse_repeat(self, atom: _Generator) -> _Generator:
+        found = _REPEAT.match(self.rest)
         if found is None or found.group() in ("{}", "{}?"):
             return atom
-        self.left = self.left[found.end():]
+        self.rest = self.rest[found.end():]
         sign, low, comma, high = found.groups()
         least = int(low or 0) if sign is None else 1 if sign == "+" else 0
         most = int(high or (least + 3 if comma else low or 0)) if sign is None else 1 if sign == "?" else least + 3
@@ -80,8 +80,8 @@ class _Parser:
             return made
         return make
 
-    def _parse_atom(self, depth: int) -> _Make:
-        sign, self.left = self.left[0], self.left[1:]
+    def _parse_atom(self, depth: int) -> _Generator:
+        sign, self.rest = self.rest[0], self.rest[1:]
         if sign == "(":
             return self._parse_group(depth)
         if sign == "[":
@@ -94,11 +94,11 @@ class _Parser:
             return self._pick(string.ascii_letters)
         return lambda: "" if sign in "^$" else sign
 
-    def _parse_group(self, depth: int) -> _Make:
-        kind = _GROUP.match(self.left)
-        if kind is None and self.left[:1] == "?":
+    def _parse_group(self, depth: int) -> _Generator:
+        kind = _GROUP.match(self.rest)
+        if kind is None and self.rest[:1] == "?":
             raise ValueError("an unknown group")
-        self.left = self.left[kind.end():] if kind else self.left
+        self.rest = self.rest[kind.end():] if kind else self.rest
         names: list[str] = []
         if kind and kind.group("same"):
             name = kind.group("same")
@@ -109,7 +109,7 @@ class _Parser:
             self._count += 1
             names = [str(self._count), *([kind.group("name")] if kind else [])]
         inner = self.parse_alternatives(depth + 1)
-        if not self._take(")"):
+        if not self._skip(")"):
             raise ValueError("a bracket is missing")
         if kind and kind.group("ahead"):
             return str
@@ -120,7 +120,7 @@ class _Parser:
             return text
         return make
 
-    def _parse_escape(self) -> _Make:
+    def _parse_escape(self) -> _Generator:
         sign = self._next()
         if sign in _CLASSES:
             return self._pick(_CLASSES[sign])
@@ -134,21 +134,21 @@ class _Parser:
         size = {"x": 2, "u": 4}.get(sign, 0)
         if not size:
             return _ESCAPES.get(sign, sign)
-        code, self.left = self.left[:size], self.left[size:]
+        code, self.rest = self.rest[:size], self.rest[size:]
         return chr(int(code, 16))
 
     def _parse_set(self) -> str:
         """Return the letters of a set that may be taken, all of the usual ones but these for one that is denied."""
-        denied, letters, first = self._take("^"), "", True
-        while first or not self._take("]"):
+        denied, letters, first = self._skip("^"), "", True
+        while first or not self._skip("]"):
             first, low = False, self._next()
-            if low == "\\" and self.left[:1] in _CLASSES:
+            if low == "\\" and self.rest[:1] in _CLASSES:
                 letters += _CLASSES[self._next()]
                 continue
             low = self._read_letter(self._next()) if low == "\\" else low
             high = low
-            if self.left[:1] == "-" and self.left[1:2] not in ("]", ""):
-                self.left = self.left[1:]
+            if self.rest[:1] == "-" and self.rest[1:2] not in ("]", ""):
+                self.rest = self.rest[1:]
                 high = self._next()
                 high = self._read_letter(self._next()) if high == "\\" else high
             if low and high:
@@ -158,17 +158,17 @@ class _Parser:
             raise ValueError("a set without letters")
         return chosen
 
-    def _pick(self, letters: str) -> _Make:
+    def _pick(self, letters: str) -> _Generator:
         return lambda: self._rng.choice(letters)
 
     def _next(self) -> str:
-        if not self.left:
+        if not self.rest:
             raise ValueError("it breaks off")
-        sign, self.left = self.left[0], self.left[1:]
+        sign, self.rest = self.rest[0], self.rest[1:]
         return sign
 
-    def _take(self, sign: str) -> bool:
+    def _skip(self, sign: str) -> bool:
         """Tell whether a sign is next, and go past it."""
-        found = self.left.startswith(sign)
-        self.left = self.left[found:]
+        found = self.rest.startswith(sign)
+        self.rest = self.rest[found:]
         return found

@@ -1,0 +1,160 @@
+"""The chat of the first version: what is answered, what it costs, and how it is streamed."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import Any, NamedTuple
+
+from . import validation as v
+from .canned import canned_reply, rephrase
+from .files import Files
+from .function_calls import choose_call, compose_json
+from .http import Request, Response, to_json
+from .models import versioned_name
+from .server_tools import choose_tool, count_attachment_tokens, generate_file, read_document
+from .state import Route, State
+from .text import as_dict, count_tokens, split_text, truncate_text
+
+WAITING = "Осталось примерно 10 секунд"  # while a picture is made; the service's own words are not known
+
+
+class Completion(NamedTuple):
+    """Hold an answer: its choices, what they cost, and the function of the server that was at work."""
+
+    choices: list[dict[str, Any]]
+    usage: dict[str, int]
+    tool: str | None = None
+
+
+def _create(state: State, request: Request) -> Response:
+    body = v.read_object(request)
+    completion = complete_checked(state, body, request.client_id, request.scripted_text)
+    if body.get("stream") is not True:
+        return Response(body=render_completion(body["model"], completion))
+    per_event = state.parts_per_event(body.get("update_interval"))
+    return state.stream(_render_events(body["model"], completion, per_event), per_event)
+
+
+def complete_checked(state: State, body: dict[str, Any], owner: str | None, scripted: str | None = None) -> Completion:
+    """Answer a chat after the checks, wherever it comes from."""
+    v.check_chat(body, state.files, state.strict)
+    if state.strict:
+        state.files.check_attached(list_attachments(body["messages"]), owner, body["model"])
+    return complete(body, state.files, owner, scripted=scripted)
+
+
+def complete(
+    body: dict[str, Any], files: Files, owner: str | None, variant: int = 0, scripted: str | None = None,
+) -> Completion:
+    """Answer a chat; `variant` tells one answer from another, where it is made again, `scripted` is its text."""
+    messages, functions = body["messages"], body.get("functions")
+    asked = 8 + sum(4 + count_tokens(message.get("content") or "") for message in messages)
+    asked += count_tokens(to_json(functions).decode("utf-8")) if functions else 0
+    asked += count_attachment_tokens(messages, files)
+    call = choose_call(messages, functions, body.get("function_call")) if scripted is None else None
+    tool = None if call or scripted is not None else _choose_built_in(messages, functions, body.get("function_call"))
+    choices: list[dict[str, Any]] = []
+    spent = 0
+    for index in range(body.get("n") or 1):
+        if scripted is not None:
+            text = rephrase(scripted, index)
+            message: dict[str, Any] = {"content": text, "role": "assistant"}
+            tokens, reason = count_tokens(text) + 1, "stop"
+        elif call is None:
+            message, tokens, reason = _make_message(body, files, owner, tool, index + variant)
+        else:
+            tokens, reason = count_call_tokens(*call), "function_call"
+            message = {
+                "content": "", "role": "assistant", "function_call": {"name": call[0], "arguments": call[1]},
+                "functions_state_id": str(uuid.uuid4())}
+        choices.append({"message": message, "index": index, "finish_reason": reason})
+        spent += tokens
+    return Completion(choices, {
+        "prompt_tokens": asked, "completion_tokens": spent, "total_tokens": asked + spent,
+        "precached_prompt_tokens": 2}, tool)
+
+
+def count_call_tokens(name: str, arguments: dict[str, Any]) -> int:
+    """Return what a call of a function costs."""
+    return 1 + count_tokens(name) + count_tokens(to_json(arguments).decode("utf-8"))
+
+
+def _choose_built_in(messages: list[dict[str, Any]], functions: Any, function_call: Any) -> str | None:
+    """Return the function of the server that is to work: it needs "auto", and to be listed where functions are."""
+    if isinstance(function_call, dict):
+        name = str(function_call.get("name"))
+        return choose_tool(messages, [name], name) if name in v.BUILT_IN else None
+    listed = [function.get("name") for function in functions or []]
+    # A model in three dimensions has to be asked for by name.
+    allowed = [name for name in v.BUILT_IN if name in listed] if listed else ["text2image"]
+    return choose_tool(messages, allowed) if function_call == "auto" else None
+
+
+def _make_message(
+    body: dict[str, Any], files: Files, owner: str | None, tool: str | None, variant: int,
+) -> tuple[dict[str, Any], int, str]:
+    """Return a message in words, what it costs and why it ends; a tool's file stands before the words."""
+    messages, wanted = body["messages"], body.get("response_format") or {}
+    file = generate_file(tool, messages, files, owner) if tool else None
+    may_read = body.get("function_call") != "none" and (body.get("function_call") or body.get("functions"))
+    found = read_document(messages, files) if may_read and not file else None
+    if wanted.get("type") == "json_schema" and wanted.get("schema") is not None:
+        text, found = compose_json(messages, wanted["schema"]), None
+    else:
+        text = rephrase(file.caption if file else found or canned_reply(messages), variant)
+    text, tokens, reason = truncate_text(text, body.get("max_tokens"))
+    if file:
+        tag = "img src" if file.tool.target == "image" else "div data-model-id"
+        text = f'<{tag}="{file.file_id}" fuse="true"/> {text}'
+    state = {"functions_state_id": str(uuid.uuid4())} if file or found else {}
+    return {"content": text, "role": "assistant", **state}, tokens, reason
+
+
+def render_completion(model: str, completion: Completion) -> bytes:
+    """Return a whole answer."""
+    return to_json({"choices": completion.choices, **_metadata(model), "usage": completion.usage})
+
+
+def _metadata(model: str) -> dict[str, Any]:
+    return {"created": int(time.time()), "model": versioned_name(model), "object": "chat.completion"}
+
+
+def _render_events(model: str, completion: Completion, per_event: int) -> list[bytes]:
+    """Return the events of a stream, a few words each: role in the first alone, reason and usage before `[DONE]`.
+
+    A function call comes whole, in one delta; nobody has recorded how the service sends it, nor how it speaks of a
+    function of its own that is still at work, which has a role for that.
+    """
+    events: list[dict[str, Any]] = []
+    common = _metadata(model)
+    for choice in completion.choices:
+        index, deltas = choice["index"], message_deltas(choice["message"], per_event)
+        if completion.tool:
+            deltas.insert(0, {
+                "content": WAITING, "role": "function_in_progress", "name": completion.tool,
+                "created": common["created"]})
+        events += [{"choices": [{"delta": delta, "index": index}], **common} for delta in deltas]
+        last = {"delta": {"content": ""}, "index": index, "finish_reason": choice["finish_reason"]}
+        events.append({"choices": [last], **common})
+    events[-1].update(usage=completion.usage)
+    return sse_events(events)
+
+
+def message_deltas(message: dict[str, Any], per_event: int) -> list[dict[str, Any]]:
+    """Return the deltas of a message, the first of which has all of it but the rest of the text."""
+    deltas = [{"content": text} for text in split_text(message["content"], per_event)]
+    return [{**message, **deltas[0]}, *deltas[1:]]
+
+
+def sse_events(events: list[dict[str, Any]]) -> list[bytes]:
+    """Return the bytes of events, and of the one that ends a stream."""
+    return [b"data: %b\n\n" % data for data in [*map(to_json, events), b"[DONE]"]]
+
+
+def list_attachments(messages: list[dict[str, Any]]) -> list[list[str]]:
+    """Return the ids of the files of each message."""
+    return [as_dict(message).get("attachments") or [] for message in messages]
+
+
+ROUTES = [Route("POST", "chat/completions", _create, generates=True)]

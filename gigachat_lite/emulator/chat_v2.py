@@ -1,0 +1,346 @@
+"""The chat of the second version: messages of parts, tools, named events; what is refused, and with which words.
+
+Where the words have not been recorded, which the comments say, they are in the tone of those that have.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import Any, NamedTuple
+
+from . import validation as v
+from .canned import canned_reply
+from .chat_v1 import count_call_tokens, list_attachments
+from .function_calls import choose_call, compose_json
+from .http import Request, Response, api_error, to_json
+from .models import find_model, versioned_name
+from .regex_text import generate_match
+from .server_tools import add_sources, choose_tool, count_attachment_tokens, generate_file, read_document
+from .state import Route, State
+from .text import as_dict, as_list, count_tokens, message_text, split_text, truncate_text
+from .threads import find_assistant, find_thread
+
+CACHED = 2  # tokens, beside those that are counted
+
+# ---- What is refused
+
+_STATES = ("tools_state_id", "tool_state_id", "functions_state_id")  # what is recorded, described, and of the first
+
+
+def _check_result(value: Any, where: str) -> None:
+    """Check the result of a function: JSON as such, or an object in a string."""
+    v.require_syntax(type(value) is dict and type(value.get("name")) is str)
+    result = value.get("result")
+    if isinstance(result, str) and not v.is_json(result):
+        name, text = v.quote(value["name"]), v.quote(result)
+        raise api_error(400, f"invalid function result for function {name} json string {text}, error: JSON parse error")
+    v.object_of({"name": v.TEXT, "result": v.any_value})(value, where)
+
+
+_PART = {
+    "text": v.TEXT,
+    "files": v.list_of(v.object_of({"id": v.TEXT, "mime": v.TEXT, "target": v.TEXT}, "id")),
+    "function_call": v.object_of({"id": v.TEXT, "name": v.TEXT, "arguments": v.OBJECT}, "name"),
+    "function_result": _check_result,
+    # These three come in answers, and go back with the history.
+    "tool_execution": v.OBJECT, "inline_data": v.OBJECT, "logprobs": v.list_of(v.OBJECT),
+}
+
+
+def _check_part(value: Any, where: str) -> None:
+    v.object_of(_PART)(value, where)
+    if all(item is None for item in value.values()):  # the service's own words are not known
+        raise v.invalid_params(f"{where} must have one of {', '.join(_PART)}")
+
+
+_MESSAGE = {
+    "role": v.one_of("system", "user", "assistant", "tool", "function", "reasoning"),
+    "content": v.list_of(_check_part),
+    **{name: _PART[name] for name in ("inline_data", "tool_execution", "logprobs")},
+    **dict.fromkeys(("message_id", "finish_reason", *_STATES), v.TEXT),
+}
+
+
+def _refuse_interpreter(value: Any, where: str) -> None:
+    raise api_error(422, "Tool code_interpreter is unavailable")
+
+
+_SEARCHES = v.one_of("actual_info_web_search", "web_search", "safe_search")
+_TOOLS: dict[str, v.Check] = {
+    "functions": v.object_of({"specifications": v.list_of(v.object_of(v.FUNCTION, "name"))}),
+    "web_search": v.object_of({"type": _SEARCHES, "indexes": v.TEXTS, "flags": v.TEXTS}),
+    "code_interpreter": _refuse_interpreter,
+    **dict.fromkeys(
+        ("image_generate", "model_3d_generate", "url_content_extraction", "get_datetime", "memory"), v.OBJECT),
+}
+
+
+def _check_tool(value: Any, where: str) -> None:
+    v.require_syntax(type(value) is dict)
+    for name in value:
+        if name not in _TOOLS:
+            raise api_error(404, f"Unknown tool {v.quote(name)}")
+    if len(value) != 1:  # the service's own words are not known
+        raise v.invalid_params(f"{where} must have one key")
+    v.object_of(_TOOLS)(value, where)
+
+
+_OPTIONS = {
+    **v.SAMPLING,
+    "unnormalized_history": v.FLAG,
+    "top_logprobs": v.in_range("[1, 5]", int),
+    "response_format": v.response_format("text", "json_schema", "regex"),
+    "preset": v.TEXT,
+    "reasoning": v.object_of({"effort": v.one_of("low", "medium", "high", "off")}),
+}
+_TOOL_CONFIG = {"mode": v.TEXT, "tool_name": v.TEXT, "function_name": v.TEXT}
+_FILTER = {"neuro": v.FLAG, "blacklist": v.FLAG, "whitelist": v.FLAG}
+_CHAT = {
+    "model": v.any_value,  # `find_model` has the words for what is none
+    "messages": v.list_of(v.object_of(_MESSAGE, "role")),
+    "model_options": v.object_of(_OPTIONS),
+    "tools": v.list_of(_check_tool),
+    "tool_config": v.object_of({**_TOOL_CONFIG, "mode": v.one_of("auto", "none", "forced")}, "mode"),
+    "ranker_options": v.object_of({**v.RANKER, "embeddings_model": v.TEXT}),
+    "user_info": v.object_of({"timezone": v.TEXT}),
+    "filter_config": v.object_of({
+        "request_content": v.object_of(_FILTER), "response_content": v.object_of({"blacklist": v.FLAG})}),
+    "storage": v.object_of({"limit": v.POSITIVE_INT, "thread_id": v.TEXT, "metadata": v.OBJECT}),
+    "stream": v.FLAG, "disable_filter": v.FLAG, "flags": v.TEXTS,
+    **dict.fromkeys(("assistant_id", "memory_id", "tools_state_id"), v.TEXT),
+}
+_LENIENT_PART = v.by_type({str: v.any_value, dict: v.any_value})
+_LENIENT_FORMAT = v.object_of({"type": v.TEXT, "schema": v.OBJECT, "regex": v.TEXT}, strict=False)
+_LENIENT_CHAT = {  # what the emulator itself reads
+    "messages": v.list_of(v.object_of({
+        "role": v.TEXT, "content": v.by_type({str: v.any_value, list: v.list_of(_LENIENT_PART)})}, strict=False)),
+    "model_options": v.object_of({
+        **{name: _OPTIONS[name] for name in ("max_tokens", "update_interval")}, "response_format": _LENIENT_FORMAT,
+    }, strict=False),
+    "tools": v.list_of(v.of_type(dict, str)),
+    "tool_config": v.object_of(_TOOL_CONFIG, strict=False),
+    "storage": v.any_value,
+    "assistant_id": v.any_value,
+}
+_CHECK = {True: v.object_of(_CHAT), False: v.object_of(_LENIENT_CHAT, strict=False)}
+
+
+def _check_chat(body: dict[str, Any], known_files: Any, strict: bool) -> None:
+    """Refuse a question that the service would refuse; without `strict` only what could not be answered.
+
+    The model is looked at by who knows the assistants, as one of them may stand for it.
+    """
+    _CHECK[strict](body, "")
+    if not body.get("messages"):  # the service's own words are not known
+        raise v.invalid_params("messages must not be empty")
+    if strict:
+        _check_history(body["messages"])
+        functions = _list_functions(body)
+        v.check_functions(functions, None)
+        _check_tool_config(body.get("tool_config") or {}, [function["name"] for function in functions])
+        v.check_attachments([_v1_message(message) for message in body["messages"]], known_files)
+
+
+def _check_history(messages: list[dict[str, Any]]) -> None:
+    """Refuse a dialogue in which calls and results do not follow one another.
+
+    A late system message is let through: the service makes one of a user of it.
+    """
+    open_calls, answerable = 0, False
+    for index, message in enumerate(messages):
+        parts = message.get("content") or []
+        calls = sum(part.get("function_call") is not None for part in parts)
+        results = sum(part.get("function_result") is not None for part in parts)
+        states = any(message.get(name) is not None for name in _STATES)
+        if open_calls and not results:
+            raise v.invalid_params("every assistant function call must have a result in history")
+        if results and not (open_calls or answerable):
+            raise v.invalid_params("every assistant function result must have an assistant function call in history")
+        if not parts and not states:  # the service's own words are not known
+            raise v.invalid_params(f"messages[{index}].content is required")
+        _check_roles(message["role"], calls, results, f"messages[{index}]")
+        open_calls = calls if calls else max(0, open_calls - results)
+        answerable = calls > 0 or (message["role"] == "assistant" and states) or (answerable and results > 0)
+    if open_calls:
+        raise v.invalid_params("every assistant function call must have a result in history")
+
+
+def _check_roles(role: str, calls: int, results: int, where: str) -> None:
+    """Refuse parts that do not go with the role; the service's own words are not known."""
+    if calls and role != "assistant":
+        raise v.invalid_params(f"{where}.content: function_call is for role assistant, not {role}")
+    if results and role not in ("tool", "function"):
+        raise v.invalid_params(f"{where}.content: function_result is for role tool, not {role}")
+    if role in ("tool", "function") and not results:
+        raise v.invalid_params(f"{where}.content: function_result is required for role {role}")
+
+
+def _check_tool_config(config: dict[str, Any], names: list[str]) -> None:
+    """Refuse a `tool_config` that cannot be obeyed; the service's own words are not known."""
+    function, tool = config.get("function_name"), config.get("tool_name")
+    if config.get("mode") == "forced" and (function is None) == (tool is None):
+        raise v.invalid_params("tool_config must have one of tool_name, function_name with mode forced")
+    if function is not None and function not in names:
+        known = "tool_config.function_name must be one of the functions"
+        raise v.invalid_params(f"{known}, and {v.quote(function)} is not")
+    if tool is not None and (tool not in _TOOLS or tool == "functions"):
+        raise api_error(404, f"Unknown tool {v.quote(tool)}")
+
+
+# ---- In the terms of the first version
+
+
+def _v1_message(message: dict[str, Any]) -> dict[str, Any]:
+    """Return a message as the first version has it."""
+    content = message.get("content")
+    parts = [{"text": content}] if isinstance(content, str) else [
+        {"text": part} if isinstance(part, str) else part for part in content or []]
+    texts = [part["text"] for part in parts if isinstance(part.get("text"), str)]
+    made: dict[str, Any] = {"role": message.get("role"), "content": "\n".join(texts)}
+    for part in parts:
+        call, result = part.get("function_call"), part.get("function_result")
+        if call is not None:
+            made["function_call"] = call
+        if result is not None:
+            result = as_dict(result).get("result")
+            made["role"], made["content"] = "function", result if isinstance(result, str) else to_json(result).decode()
+    ids = [as_dict(file).get("id") for part in parts for file in as_list(part.get("files"))]
+    return {**made, "attachments": [file_id for file_id in ids if isinstance(file_id, str)]}
+
+
+def _list_functions(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the descriptions of functions among the tools."""
+    tools = [as_dict(tool).get("functions") for tool in body.get("tools") or []]
+    return [function for tool in tools for function in as_list(as_dict(tool).get("specifications"))]
+
+
+# ---- Answers
+
+
+class Reply(NamedTuple):
+    """Hold an answer: what came before its words, the words, a call in their place, and what it cost."""
+
+    text: str
+    call: dict[str, Any] | None
+    before: dict[str, Any]
+    tool: str | None
+    finish_reason: str
+    usage: dict[str, Any]
+
+
+def _create(state: State, request: Request) -> Response:
+    """Answer a chat, whole or in events."""
+    body = v.read_object(request)
+    _check_chat(body, state.files, state.strict)
+    model = _find_model(state, body)
+    messages = [_v1_message(message) for message in body["messages"]]
+    if state.strict:
+        state.files.check_attached(list_attachments(messages), request.client_id, model)
+    reply, options = _make_reply(state, body, messages, request), body.get("model_options") or {}
+    metadata = {"model": versioned_name(model), "created_at": int(time.time())}
+    if body.get("stream") is not True:
+        return Response(body=_render(metadata, reply))
+    per_event = state.parts_per_event(options.get("update_interval"))
+    return state.stream(_render_events(metadata, reply, per_event), per_event)
+
+
+def _find_model(state: State, body: dict[str, Any]) -> str:
+    """Return the model, which an assistant or a thread may stand for."""
+    model, assistant = body.get("model"), body.get("assistant_id")
+    thread = as_dict(body.get("storage")).get("thread_id")
+    if isinstance(assistant, str):
+        model = find_assistant(state, assistant)["model"]
+    elif model is None and isinstance(thread, str):
+        model = find_thread(state, thread).model
+    return find_model(model, "chat")["id"]
+
+
+def _make_reply(state: State, body: dict[str, Any], messages: list[dict[str, Any]], request: Request) -> Reply:
+    """Call a function, use a tool, or say something."""
+    functions, config, scripted = _list_functions(body), body.get("tool_config") or {}, request.scripted_text
+    asked = 8 + sum(4 + count_tokens(message["content"]) for message in messages)
+    asked += count_attachment_tokens(messages, state.files)
+    asked += count_tokens(to_json(body["tools"]).decode("utf-8")) if body.get("tools") else 0
+    if scripted is not None:
+        return Reply(scripted, None, {}, None, "stop", _usage(asked, count_tokens(scripted) + 1))
+    forced, idle = config.get("function_name"), config.get("mode") == "none"
+    listed = [name for tool in body.get("tools") or [] for name in ([tool] if isinstance(tool, str) else tool)]
+    call = None if idle or config.get("tool_name") else choose_call(
+        messages, functions, {"name": forced} if forced else "auto")
+    if call is not None:
+        part = {"id": str(uuid.uuid4()), "name": call[0], "arguments": call[1]}
+        return Reply("", part, {}, None, "function_call", _usage(asked, count_call_tokens(*call)))
+    tool = None if idle or forced else choose_tool(messages, listed, config.get("tool_name"))
+    text, before = _reply_text(state, body, messages, tool, request.client_id)
+    text, tokens, reason = truncate_text(text, (body.get("model_options") or {}).get("max_tokens"))
+    return Reply(text, None, before, tool, reason, _usage(asked, tokens))
+
+
+def _reply_text(
+    state: State, body: dict[str, Any], messages: list[dict[str, Any]], tool: str | None, owner: str | None,
+) -> tuple[str, dict[str, Any]]:
+    """Return the text of an answer, and the part of what a tool has found or made."""
+    wanted = (body.get("model_options") or {}).get("response_format") or {}
+    if wanted.get("type") == "json_schema" and wanted.get("schema") is not None:
+        return compose_json(messages, wanted["schema"]), {}
+    if wanted.get("type") == "regex" and wanted.get("regex"):
+        try:
+            return generate_match(wanted["regex"], message_text(messages[-1])), {}
+        except ValueError as exc:  # the service's own words are not known
+            raise api_error(400, f"Invalid regex in response_format: {exc}") from None
+    file = generate_file(tool, messages, state.files, owner) if tool else None
+    if file:
+        return file.caption, {"files": [{"id": file.file_id, "mime": file.tool.mime, "target": file.tool.target}]}
+    text = read_document(messages, state.files) or canned_reply(messages)
+    if tool == "web_search":
+        text, sources = add_sources(messages, text)
+        return text, {"inline_data": sources}
+    return text, {}
+
+
+def _usage(asked: int, spent: int) -> dict[str, Any]:
+    return {
+        "input_tokens": asked, "input_tokens_details": {"prompt_tokens": asked, "cached_tokens": CACHED},
+        "output_tokens": spent, "total_tokens": asked + spent}
+
+
+def _message_head(reply: Reply) -> dict[str, Any]:
+    """Return the beginning of a message, with a state where a function was called or a tool at work."""
+    state = {"tool_state_id": str(uuid.uuid4())} if reply.call or reply.tool else {}
+    return {"role": "assistant", **state}
+
+
+def _render(metadata: dict[str, Any], reply: Reply) -> bytes:
+    """Return a whole answer; what was found stands in the part of the text, what was made in one before it."""
+    parts: list[dict[str, Any]]
+    if reply.call:
+        parts = [{"function_call": reply.call}]
+    elif "inline_data" in reply.before:
+        parts = [{"text": reply.text, **reply.before}]
+    else:
+        parts = [part for part in (reply.before, {"text": reply.text}) if part]
+    messages = [{**_message_head(reply), "content": parts}]
+    return to_json({**metadata, "messages": messages, "finish_reason": reply.finish_reason, "usage": reply.usage})
+
+
+def _render_events(metadata: dict[str, Any], reply: Reply, per_event: int) -> list[bytes]:
+    """Return the events of a stream: a tool's, those of the words, and the last, which holds a call whole."""
+    named: list[tuple[str, dict[str, Any]]] = []
+    if reply.tool:
+        work = {"id": "", "name": reply.tool}
+        named += [("tool.in_progress", {"tool_execution": work}),
+                  ("tool.completed", {"tool_execution": {**work, "status": "success"}})]
+    texts = [] if reply.call else [{"text": text} for text in split_text(reply.text, per_event)]
+    named += [("message.delta", part) for part in (reply.before, *texts) if part]
+    events = [(name, {"messages": [{"role": "assistant", "content": [part]}]}) for name, part in named]
+    done: dict[str, Any] = {"finish_reason": reply.finish_reason, "usage": reply.usage}
+    if reply.call or reply.tool:
+        called = {"content": [{"function_call": reply.call}]} if reply.call else {}
+        done = {"messages": [{**_message_head(reply), **called}], **done}
+    events.append(("message.done", done))
+    return [b"event: response.%b\ndata: %b\n\n" % (name.encode("ascii"), to_json({**metadata, **data}))
+            for name, data in events]
+
+
+ROUTES = [Route("POST", "chat/completions", _create, generates=True)]

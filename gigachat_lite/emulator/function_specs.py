@@ -1,0 +1,134 @@
+"""Descriptions of functions: their validation, and their making from an OpenAPI document."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from . import validation as v
+from .http import Request, Response, json_response
+from .state import Route, State
+from .text import as_dict, as_list
+
+RULES_VERSION = "1.0.5"  # of what descriptions of functions are held against
+MAX_PARTS = 100_000  # of an OpenAPI document with its references followed
+METHODS = ("get", "post", "put", "patch", "delete", "head", "options", "trace")
+_TYPES = {
+    "name": ("string", str), "description": ("string", str), "parameters": ("object", dict),
+    "return_parameters": ("object", dict), "few_shot_examples": ("array", list)}
+
+
+def validate_function(function: dict[str, Any]) -> dict[str, Any]:
+    """Tell what is wrong with a description; of the words only those for a missing name or example are known."""
+    errors = [_problem(f"{name} is required") for name in ("name", "parameters") if function.get(name) is None]
+    for name, (kind, expected) in _TYPES.items():
+        if function.get(name) is not None and not isinstance(function[name], expected):
+            errors.append(_problem(f"Invalid type. Expected: {kind}", name))
+    own = function.get("name")
+    if isinstance(own, str) and not v.FUNCTION_NAME.fullmatch(own):
+        errors.append(_problem(f"Invalid function name {v.quote(own)}", "name"))
+    errors += [_problem(f"{key} is required", f"{where}.{key}") for where, key in _find_gaps(function)]
+    result = {"status": 200, "message": "Incorrect function syntax" if errors else "Function is valid"}
+    found = "errors" if errors else "warnings"
+    problems = errors or [_problem(f"{name} are missing") for name in ("few_shot_examples", "return_parameters")
+                        if not function.get(name)]
+    return {**result, "json_ai_rules_version": RULES_VERSION, **({found: problems} if problems else {})}
+
+
+def _problem(description: str, where: str = "(root)") -> dict[str, str]:
+    return {"description": description, "schema_location": where}
+
+
+def _find_gaps(function: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return where an object of the parameters has no properties."""
+    gaps, waiting = [], [("parameters", as_dict(function.get("parameters")))]
+    while waiting:
+        where, schema = waiting.pop()
+        if where != "parameters" and schema.get("type") == "object" and schema.get("properties") is None:
+            gaps.append((where, "properties"))
+        waiting += [(f"{where}.{name}", as_dict(inner)) for name, inner in as_dict(schema.get("properties")).items()]
+    return gaps
+
+
+# ---- Functions from OpenAPI
+
+
+def functions_from_openapi(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a function for each operation of an OpenAPI document, in JSON; the errors' words are not known."""
+    v.require_syntax(type(document.get("paths")) is dict)
+    found, left = [], [MAX_PARTS]
+    for path, item in document["paths"].items():
+        shared = as_list(as_dict(item).get("parameters"))
+        for method in METHODS:
+            operation = as_dict(item).get(method)
+            if isinstance(operation, dict):
+                found.append(_convert_operation(f"{method}_{path}", operation, shared, document, left))
+    return found
+
+
+def _convert_operation(
+    place: str, operation: dict[str, Any], shared: list[Any], document: dict[str, Any], left: list[int],
+) -> dict[str, Any]:
+    """Return the function of one operation: its parameters are those of path, query and body together."""
+    properties: dict[str, Any] = {}
+    required: list[str] = []
+    for given in shared + as_list(operation.get("parameters")):
+        parameter = _resolve(given, document, left)
+        name = parameter.get("name")
+        if isinstance(name, str):
+            described = {"description": parameter["description"]} if parameter.get("description") else {}
+            properties[name] = {**described, **as_dict(parameter.get("schema"))}
+            required += [name] if parameter.get("required") is True and name not in required else []
+    body = _find_schema(_resolve(operation.get("requestBody"), document, left))
+    properties.update(as_dict(body.get("properties")))
+    required += [name for name in as_list(body.get("required")) if isinstance(name, str) and name not in required]
+    parameters: dict[str, Any] = {"type": "object", "properties": dict(sorted(properties.items()))}
+    name = re.sub(r"[^A-Za-z0-9.-]+", "_", str(operation.get("operationId") or place)).strip("_")
+    function = {
+        "name": re.sub("^(?=[0-9])|^$", "_", name),
+        "description": str(operation.get("description") or operation.get("summary") or ""),
+        "parameters": {**parameters, "required": required} if required else parameters}
+    responses = as_dict(operation.get("responses"))
+    good = next((responses[key] for key in ("200", "201", "202", "2XX", "default") if key in responses), None)
+    result = _find_schema(_resolve(good, document, left))
+    return {**function, "return_parameters": result} if result else function
+
+
+def _find_schema(part: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a body, of JSON if it can be."""
+    content = as_dict(part.get("content"))
+    kinds = sorted(content, key=lambda kind: "json" not in kind)
+    return as_dict(as_dict(content[kinds[0]]).get("schema")) if kinds else {}
+
+
+def _resolve(value: Any, document: dict[str, Any], left: list[int]) -> dict[str, Any]:
+    """Return a part of a document with its references followed, up to what is sensible."""
+    return as_dict(_follow(value, document, left, ()))
+
+
+def _follow(value: Any, document: dict[str, Any], left: list[int], seen: tuple[str, ...]) -> Any:
+    left[0] -= 1
+    if isinstance(value, list):
+        return [_follow(item, document, left, seen) for item in value]
+    if not isinstance(value, dict):
+        return value
+    name = value.get("$ref")
+    if isinstance(name, str):
+        target: Any = document
+        for key in name.split("/")[1:]:
+            target = as_dict(target).get(key.replace("~1", "/").replace("~0", "~"))
+        # One that leads back into itself stands for anything there.
+        open_end = name in seen or len(seen) > 30 or left[0] < 0
+        return {} if open_end else _follow(target, document, left, (*seen, name))
+    return {key: _follow(item, document, left, seen) for key, item in value.items()}
+
+
+def _validate(state: State, request: Request) -> Response:
+    return json_response(validate_function(v.read_object(request)))
+
+
+def _convert(state: State, request: Request) -> Response:
+    return json_response({"functions": functions_from_openapi(v.read_object(request))})
+
+
+ROUTES = [Route("POST", "functions/validate", _validate), Route("POST", "functions/convert", _convert)]

@@ -1,0 +1,55 @@
+"""What the endpoints share: settings, what is kept in memory, and the pace of a stream."""
+
+from __future__ import annotations
+
+import math
+import threading
+from typing import Any, Callable, NamedTuple
+
+from .files import Files
+from .http import Response
+from .models import SCOPES
+
+PART_SECONDS = 0.05  # that a part of an answer would take, for `update_interval` where there is no `chunk_delay`
+
+
+class State:
+    """Hold settings and what clients have left here; the service runs one endpoint at a time, so nothing locks."""
+
+    def __init__(self, scope: str, strict: bool, token_lifetime: float, chunk_delay: float) -> None:
+        """Begin with nothing in memory; ValueError for settings that cannot work."""
+        if scope not in SCOPES:
+            raise ValueError(f"the scope is one of {', '.join(SCOPES)}, and not {scope!r}")
+        if not (math.isfinite(token_lifetime) and 0 <= chunk_delay < math.inf):
+            raise ValueError("token_lifetime and chunk_delay are finite numbers of seconds")
+        self.scope, self.strict = scope, strict
+        self.token_lifetime, self.chunk_delay = token_lifetime, chunk_delay
+        self.tokens: dict[str, float] = {}  # to the end of each on the monotonic clock
+        self.rquids: set[str] = set()
+        self.lock = threading.Lock()
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget files, batches, assistants and threads."""
+        self.files = Files()
+        self.batches: dict[str, Any] = {}
+        self.assistants: dict[str, dict[str, Any]] = {}
+        self.threads: dict[str, Any] = {}
+
+    def parts_per_event(self, interval: float | None) -> int:
+        """Return how many parts of an answer leave as one event, for an `update_interval` in seconds."""
+        return max(1, math.ceil(min((interval or 0) / (self.chunk_delay or PART_SECONDS), 1e9)))
+
+    def stream(self, events: list[bytes], parts_per_event: int) -> Response:
+        """Return a stream, of events that hold so many parts each."""
+        delay = parts_per_event * self.chunk_delay
+        return Response(content_type="text/event-stream", events=events, event_delay=delay)
+
+
+class Route(NamedTuple):
+    """Describe an endpoint; `generates` is set where it counts among the simultaneous generations."""
+
+    method: str
+    path: str
+    handler: Callable[..., Response]
+    generates: bool = False
