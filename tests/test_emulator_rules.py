@@ -14,7 +14,7 @@ import requests
 from gigachat_lite.emulator import Emulator
 from gigachat_lite.emulator.models import MODELS
 from gigachat_lite.emulator.files import LIMITS, TYPES, Files
-from gigachat_lite.emulator.http import Headers, HTTPError, Request
+from gigachat_lite.emulator.web import Headers, HTTPError, Request
 from test_emulator import Caller
 
 FILE_ID = "3727db23-91a3-44fa-a6b7-9f0a311d3e9e"

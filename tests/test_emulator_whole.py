@@ -11,7 +11,7 @@ import pytest
 
 from gigachat_lite.emulator import Emulator
 from gigachat_lite.emulator.regex_text import generate_match
-from gigachat_lite.emulator.server_tools import draw_jpeg
+from gigachat_lite.emulator.server_tools import make_jpeg
 from test_emulator import Answer, Caller, compact, shape
 
 CHAT2, CHAT1 = "/api/v2/chat/completions", "/api/v1/chat/completions"
@@ -312,9 +312,9 @@ def read_blocks(data: bytes) -> list[tuple[int, ...]]:
 
 
 def test_a_picture_is_a_jpeg_of_its_own() -> None:
-    one, two = draw_jpeg("кот"), draw_jpeg("пёс")
-    stuffed = next(data for data in map(draw_jpeg, map(str, range(100))) if b"\xff\x00" in data[200:])
-    assert one == draw_jpeg("кот") != two
+    one, two = make_jpeg("кот"), make_jpeg("пёс")
+    stuffed = next(data for data in map(make_jpeg, map(str, range(100))) if b"\xff\x00" in data[200:])
+    assert one == make_jpeg("кот") != two
     for data in (one, two, stuffed):
         marks, at = [], 2
         assert data[:2] == b"\xff\xd8" and data[-2:] == b"\xff\xd9"

@@ -6,18 +6,18 @@
 It answers as the service was recorded, down to the order of keys and the bytes of a stream, and says something
 sensible in Russian, the same each time. `enqueue()` scripts the next responses, `requests` remembers what was asked,
 `fault` spoils responses by name. From a shell: ``python -m gigachat_lite.emulator --port 8090``. Standard library
-alone, nothing of the client. The modules: `server` (sockets, with `connection`, `http` and `tls`), `scripts` and
-`faults`; `service` (routes, over `state`); the endpoints `auth`, `embeddings`, `chat_v1`, `chat_v2`, `uploads`,
-`account`, `function_specs`, `batches` and `threads` (assistants too); what they are made of: `validation`, `files`,
-`multipart`, `models`, `canned` (answers), `function_calls`, `server_tools`, `regex_text` and `text`.
+alone, nothing of the client. The modules: `server` (sockets, with `connection`, `web` and `tls`), `scripts` and
+`faults`; `service` (routes, over `state`); the endpoints `auth`, `chat_v1`, `chat_v2`, `batches`, `threads`
+(assistants too), `function_specs` and `endpoints`; what they are made of: `validation`, `files`,
+`multipart`, `models`, `replies`, `canned`, `function_calls`, `server_tools`, `regex_text` and `text`.
 """
 
 from __future__ import annotations
 
 from .faults import FAULTS
-from .http import Request, Response
 from .models import SCOPES
 from .scripts import response
 from .server import Emulator
+from .web import Request, Response
 
 __all__ = ["FAULTS", "SCOPES", "Emulator", "Request", "Response", "response"]

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 from . import Emulator
 from .faults import FAULTS, parse_fault
-from .http import Request
 from .models import SCOPES
 from .tls import NAMES
+from .web import Request
 
 PROGRAM = "python -m gigachat_lite.emulator"
 LOOPBACK = ("127.0.0.1", "localhost")
@@ -49,7 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(f"Cannot listen on {options.host} port {port}: {str(reason).rstrip('.')}.")
         return 1
     try:
-        return run(command, child_environ(emulator, os.environ)) if command else wait(emulator)
+        if not command:
+            return wait(emulator)
+        return run([own_interpreter(command[0]), *command[1:]], child_environ(emulator, os.environ))
     finally:
         emulator.stop()
 
@@ -143,6 +145,16 @@ def child_environ(emulator: Emulator, environ: Mapping[str, str]) -> dict[str, s
     own = {"GIGACHAT_MODEL": model, "GIGACHAT_SCOPE": emulator.scope}
     own["GIGACHAT_TOKEN_CACHE"] = "0"  # noqa: S105 # a switch: no token of an emulator outlives it
     return {**kept, **own, **emulator.environ}
+
+
+def own_interpreter(program: str) -> str:
+    """Return the interpreter that runs this, where a bare name means Python of its version, else the name itself.
+
+    The one on PATH may be the system's, where the library is not installed.
+    """
+    names = ["python%s" % ".".join(map(str, sys.version_info[:count])) for count in (0, 1, 2)]
+    name = program[:-4] if os.name == "nt" and program.lower().endswith(".exe") else program
+    return sys.executable if name in names and sys.executable else program
 
 
 def run(command: Sequence[str], environ: Mapping[str, str]) -> int:

@@ -7,9 +7,9 @@ import os
 import re
 import time
 
-from .http import HTTPError, Request, Response, api_error, json_response, to_json
 from .models import SCOPES
 from .state import Route, State
+from .web import HTTPError, Request, Response, api_error, json_response, to_json
 
 # Fixed, so that a .env written once goes on working with every later emulator; worth nothing anywhere else.
 CLIENT_ID, CLIENT_SECRET = "e0000000-0000-4000-8000-000000000001", "e0000000-0000-4000-8000-000000000002"

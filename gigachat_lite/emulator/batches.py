@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 from . import validation as v
 from .chat_v1 import complete_checked, render_completion
-from .embeddings import embed
-from .http import HTTPError, Request, Response, api_error, json_response, to_json
+from .endpoints import embed
 from .models import SCOPES
 from .state import Route, State
+from .web import HTTPError, Request, Response, api_error, json_response, to_json
 
 METHODS = ("chat_completions", "embedder")
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import time
-import uuid
 from typing import Any, NamedTuple
 
 from . import validation as v
-from .canned import canned_reply, rephrase
 from .files import Files
-from .function_calls import choose_call, compose_json
-from .http import Request, Response, to_json
 from .models import versioned_name
-from .server_tools import choose_tool, count_attachment_tokens, generate_file, read_document
+from .replies import Reply, call_function, count_prompt_tokens, say, say_scripted
+from .server_tools import choose_tool
 from .state import Route, State
-from .text import as_dict, count_tokens, split_text, truncate_text
+from .text import as_dict, split_text
+from .web import Request, Response, to_json
 
 WAITING = "Осталось примерно 10 секунд"  # while a picture is made; the service's own words are not known
 
@@ -32,8 +31,8 @@ def _create(state: State, request: Request) -> Response:
     completion = complete_checked(state, body, request.client_id, request.scripted_text)
     if body.get("stream") is not True:
         return Response(body=render_completion(body["model"], completion))
-    per_event = state.parts_per_event(body.get("update_interval"))
-    return state.stream(_render_events(body["model"], completion, per_event), per_event)
+    render = functools.partial(_render_events, body["model"], completion)
+    return state.stream(render, body.get("update_interval"))
 
 
 def complete_checked(state: State, body: dict[str, Any], owner: str | None, scripted: str | None = None) -> Completion:
@@ -48,36 +47,23 @@ def complete(
     body: dict[str, Any], files: Files, owner: str | None, variant: int = 0, scripted: str | None = None,
 ) -> Completion:
     """Answer a chat; `variant` tells one answer from another, where it is made again, `scripted` is its text."""
-    messages, functions = body["messages"], body.get("functions")
-    asked = 8 + sum(4 + count_tokens(message.get("content") or "") for message in messages)
-    asked += count_tokens(to_json(functions).decode("utf-8")) if functions else 0
-    asked += count_attachment_tokens(messages, files)
-    call = choose_call(messages, functions, body.get("function_call")) if scripted is None else None
-    tool = None if call or scripted is not None else _choose_built_in(messages, functions, body.get("function_call"))
-    choices: list[dict[str, Any]] = []
-    spent = 0
-    for index in range(body.get("n") or 1):
-        if scripted is not None:
-            text = rephrase(scripted, index)
-            message: dict[str, Any] = {"content": text, "role": "assistant"}
-            tokens, reason = count_tokens(text) + 1, "stop"
-        elif call is None:
-            message, tokens, reason = _make_message(body, files, owner, tool, index + variant)
-        else:
-            tokens, reason = count_call_tokens(*call), "function_call"
-            message = {
-                "content": "", "role": "assistant", "function_call": {"name": call[0], "arguments": call[1]},
-                "functions_state_id": str(uuid.uuid4())}
-        choices.append({"message": message, "index": index, "finish_reason": reason})
-        spent += tokens
+    messages, functions, function_call = body["messages"], body.get("functions"), body.get("function_call")
+    asked = count_prompt_tokens(messages, functions, files)
+    call = tool = None
+    if scripted is None:
+        call = call_function(messages, functions, function_call)
+        tool = None if call else _choose_built_in(messages, functions, function_call)
+    may_read = function_call != "none" and bool(function_call or functions)
+    replies = [
+        call or (say_scripted(scripted, index) if scripted is not None else say(
+            messages, files, owner, tool, body.get("response_format") or {}, body.get("max_tokens"), may_read,
+            index + variant)) for index in range(body.get("n") or 1)]
+    spent = sum(reply.tokens for reply in replies)
+    choices = [{"message": _make_message(reply), "index": index, "finish_reason": reply.finish_reason}
+               for index, reply in enumerate(replies)]
     return Completion(choices, {
         "prompt_tokens": asked, "completion_tokens": spent, "total_tokens": asked + spent,
         "precached_prompt_tokens": 2}, tool)
-
-
-def count_call_tokens(name: str, arguments: dict[str, Any]) -> int:
-    """Return what a call of a function costs."""
-    return 1 + count_tokens(name) + count_tokens(to_json(arguments).decode("utf-8"))
 
 
 def _choose_built_in(messages: list[dict[str, Any]], functions: Any, function_call: Any) -> str | None:
@@ -91,24 +77,14 @@ def _choose_built_in(messages: list[dict[str, Any]], functions: Any, function_ca
     return choose_tool(messages, allowed) if function_call == "auto" else None
 
 
-def _make_message(
-    body: dict[str, Any], files: Files, owner: str | None, tool: str | None, variant: int,
-) -> tuple[dict[str, Any], int, str]:
-    """Return a message in words, what it costs and why it ends; a tool's file stands before the words."""
-    messages, wanted = body["messages"], body.get("response_format") or {}
-    file = generate_file(tool, messages, files, owner) if tool else None
-    may_read = body.get("function_call") != "none" and (body.get("function_call") or body.get("functions"))
-    found = read_document(messages, files) if may_read and not file else None
-    if wanted.get("type") == "json_schema" and wanted.get("schema") is not None:
-        text, found = compose_json(messages, wanted["schema"]), None
-    else:
-        text = rephrase(file.caption if file else found or canned_reply(messages), variant)
-    text, tokens, reason = truncate_text(text, body.get("max_tokens"))
-    if file:
-        tag = "img src" if file.tool.target == "image" else "div data-model-id"
-        text = f'<{tag}="{file.file_id}" fuse="true"/> {text}'
-    state = {"functions_state_id": str(uuid.uuid4())} if file or found else {}
-    return {"content": text, "role": "assistant", **state}, tokens, reason
+def _make_message(reply: Reply) -> dict[str, Any]:
+    """Return a reply as a message; a tool's file stands before the words."""
+    text = reply.text
+    if reply.file:
+        tag = "img src" if reply.file.tool.target == "image" else "div data-model-id"
+        text = f'<{tag}="{reply.file.file_id}" fuse="true"/> {text}'
+    more = {"function_call": reply.call, "functions_state_id": reply.state_id}
+    return {"content": text, "role": "assistant", **{name: value for name, value in more.items() if value}}
 
 
 def render_completion(model: str, completion: Completion) -> bytes:

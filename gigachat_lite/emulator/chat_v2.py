@@ -5,21 +5,20 @@ Where the words have not been recorded, which the comments say, they are in the 
 
 from __future__ import annotations
 
+import functools
 import time
 import uuid
-from typing import Any, NamedTuple
+from typing import Any
 
 from . import validation as v
-from .canned import canned_reply
-from .chat_v1 import count_call_tokens, list_attachments
-from .function_calls import choose_call, compose_json
-from .http import Request, Response, api_error, to_json
+from .chat_v1 import list_attachments
 from .models import find_model, versioned_name
-from .regex_text import generate_match
-from .server_tools import add_sources, choose_tool, count_attachment_tokens, generate_file, read_document
+from .replies import Reply, call_function, count_prompt_tokens, say, say_scripted
+from .server_tools import choose_tool
 from .state import Route, State
-from .text import as_dict, as_list, count_tokens, message_text, split_text, truncate_text
+from .text import as_dict, as_list, split_text
 from .threads import find_assistant, find_thread
+from .web import Request, Response, api_error, to_json
 
 CACHED = 2  # tokens, beside those that are counted
 
@@ -218,17 +217,6 @@ def _list_functions(body: dict[str, Any]) -> list[dict[str, Any]]:
 # ---- Answers
 
 
-class Reply(NamedTuple):
-    """Hold an answer: what came before its words, the words, a call in their place, and what it cost."""
-
-    text: str
-    call: dict[str, Any] | None
-    before: dict[str, Any]
-    tool: str | None
-    finish_reason: str
-    usage: dict[str, Any]
-
-
 def _create(state: State, request: Request) -> Response:
     """Answer a chat, whole or in events."""
     body = v.read_object(request)
@@ -237,12 +225,16 @@ def _create(state: State, request: Request) -> Response:
     messages = [_v1_message(message) for message in body["messages"]]
     if state.strict:
         state.files.check_attached(list_attachments(messages), request.client_id, model)
-    reply, options = _make_reply(state, body, messages, request), body.get("model_options") or {}
+    tool, reply = _make_reply(state, body, messages, request)
+    asked = count_prompt_tokens(messages, body.get("tools"), state.files)
     metadata = {"model": versioned_name(model), "created_at": int(time.time())}
+    end = {"finish_reason": reply.finish_reason, "usage": {
+        "input_tokens": asked, "input_tokens_details": {"prompt_tokens": asked, "cached_tokens": CACHED},
+        "output_tokens": reply.tokens, "total_tokens": asked + reply.tokens}}
     if body.get("stream") is not True:
-        return Response(body=_render(metadata, reply))
-    per_event = state.parts_per_event(options.get("update_interval"))
-    return state.stream(_render_events(metadata, reply, per_event), per_event)
+        return Response(body=_render(metadata, reply, tool, end))
+    render = functools.partial(_render_events, metadata, reply, tool, end)
+    return state.stream(render, (body.get("model_options") or {}).get("update_interval"))
 
 
 def _find_model(state: State, body: dict[str, Any]) -> str:
@@ -256,91 +248,63 @@ def _find_model(state: State, body: dict[str, Any]) -> str:
     return find_model(model, "chat")["id"]
 
 
-def _make_reply(state: State, body: dict[str, Any], messages: list[dict[str, Any]], request: Request) -> Reply:
-    """Call a function, use a tool, or say something."""
-    functions, config, scripted = _list_functions(body), body.get("tool_config") or {}, request.scripted_text
-    asked = 8 + sum(4 + count_tokens(message["content"]) for message in messages)
-    asked += count_attachment_tokens(messages, state.files)
-    asked += count_tokens(to_json(body["tools"]).decode("utf-8")) if body.get("tools") else 0
-    if scripted is not None:
-        return Reply(scripted, None, {}, None, "stop", _usage(asked, count_tokens(scripted) + 1))
-    forced, idle = config.get("function_name"), config.get("mode") == "none"
+def _make_reply(
+    state: State, body: dict[str, Any], messages: list[dict[str, Any]], request: Request,
+) -> tuple[str | None, Reply]:
+    """Call a function, use a tool, whose name is returned too, or say something."""
+    config, options = body.get("tool_config") or {}, body.get("model_options") or {}
+    forced, wanted, idle = config.get("function_name"), config.get("tool_name"), config.get("mode") == "none"
+    if request.scripted_text is not None:
+        return None, say_scripted(request.scripted_text)
+    if not idle and not wanted:
+        call = call_function(messages, _list_functions(body), {"name": forced} if forced else "auto")
+        if call is not None:
+            return None, call
     listed = [name for tool in body.get("tools") or [] for name in ([tool] if isinstance(tool, str) else tool)]
-    call = None if idle or config.get("tool_name") else choose_call(
-        messages, functions, {"name": forced} if forced else "auto")
-    if call is not None:
-        part = {"id": str(uuid.uuid4()), "name": call[0], "arguments": call[1]}
-        return Reply("", part, {}, None, "function_call", _usage(asked, count_call_tokens(*call)))
-    tool = None if idle or forced else choose_tool(messages, listed, config.get("tool_name"))
-    text, before = _reply_text(state, body, messages, tool, request.client_id)
-    text, tokens, reason = truncate_text(text, (body.get("model_options") or {}).get("max_tokens"))
-    return Reply(text, None, before, tool, reason, _usage(asked, tokens))
+    tool = None if idle or forced else choose_tool(messages, listed, wanted)
+    return tool, say(messages, state.files, request.client_id, tool, options.get("response_format") or {},
+                     options.get("max_tokens"))
 
 
-def _reply_text(
-    state: State, body: dict[str, Any], messages: list[dict[str, Any]], tool: str | None, owner: str | None,
-) -> tuple[str, dict[str, Any]]:
-    """Return the text of an answer, and the part of what a tool has found or made."""
-    wanted = (body.get("model_options") or {}).get("response_format") or {}
-    if wanted.get("type") == "json_schema" and wanted.get("schema") is not None:
-        return compose_json(messages, wanted["schema"]), {}
-    if wanted.get("type") == "regex" and wanted.get("regex"):
-        try:
-            return generate_match(wanted["regex"], message_text(messages[-1])), {}
-        except ValueError as exc:  # the service's own words are not known
-            raise api_error(400, f"Invalid regex in response_format: {exc}") from None
-    file = generate_file(tool, messages, state.files, owner) if tool else None
-    if file:
-        return file.caption, {"files": [{"id": file.file_id, "mime": file.tool.mime, "target": file.tool.target}]}
-    text = read_document(messages, state.files) or canned_reply(messages)
-    if tool == "web_search":
-        text, sources = add_sources(messages, text)
-        return text, {"inline_data": sources}
-    return text, {}
-
-
-def _usage(asked: int, spent: int) -> dict[str, Any]:
-    return {
-        "input_tokens": asked, "input_tokens_details": {"prompt_tokens": asked, "cached_tokens": CACHED},
-        "output_tokens": spent, "total_tokens": asked + spent}
-
-
-def _message_head(reply: Reply) -> dict[str, Any]:
+def _message_head(reply: Reply, tool: str | None) -> dict[str, Any]:
     """Return the beginning of a message, with a state where a function was called or a tool at work."""
-    state = {"tool_state_id": str(uuid.uuid4())} if reply.call or reply.tool else {}
-    return {"role": "assistant", **state}
+    return {"role": "assistant", **({"tool_state_id": str(uuid.uuid4())} if reply.call or tool else {})}
 
 
-def _render(metadata: dict[str, Any], reply: Reply) -> bytes:
-    """Return a whole answer; what was found stands in the part of the text, what was made in one before it."""
-    parts: list[dict[str, Any]]
+def _parts_of(reply: Reply) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Return the part of the file that a tool has made, if any, and that of a call or of what a text says."""
     if reply.call:
-        parts = [{"function_call": reply.call}]
-    elif "inline_data" in reply.before:
-        parts = [{"text": reply.text, **reply.before}]
-    else:
-        parts = [part for part in (reply.before, {"text": reply.text}) if part]
-    messages = [{**_message_head(reply), "content": parts}]
-    return to_json({**metadata, "messages": messages, "finish_reason": reply.finish_reason, "usage": reply.usage})
+        return [], {"function_call": {"id": str(uuid.uuid4()), **reply.call}}
+    file = reply.file
+    made = [{"files": [{"id": file.file_id, "mime": file.tool.mime, "target": file.tool.target}]}] if file else []
+    return made, {"text": reply.text, **({"inline_data": reply.sources} if reply.sources else {})}
 
 
-def _render_events(metadata: dict[str, Any], reply: Reply, per_event: int) -> list[bytes]:
+def _render(metadata: dict[str, Any], reply: Reply, tool: str | None, end: dict[str, Any]) -> bytes:
+    """Return a whole answer."""
+    made, last = _parts_of(reply)
+    return to_json({**metadata, "messages": [{**_message_head(reply, tool), "content": [*made, last]}], **end})
+
+
+def _render_events(
+    metadata: dict[str, Any], reply: Reply, tool: str | None, end: dict[str, Any], per_event: int,
+) -> list[bytes]:
     """Return the events of a stream: a tool's, those of the words, and the last, which holds a call whole."""
-    named: list[tuple[str, dict[str, Any]]] = []
-    if reply.tool:
-        work = {"id": "", "name": reply.tool}
-        named += [("tool.in_progress", {"tool_execution": work}),
-                  ("tool.completed", {"tool_execution": {**work, "status": "success"}})]
-    texts = [] if reply.call else [{"text": text} for text in split_text(reply.text, per_event)]
-    named += [("message.delta", part) for part in (reply.before, *texts) if part]
-    events = [(name, {"messages": [{"role": "assistant", "content": [part]}]}) for name, part in named]
-    done: dict[str, Any] = {"finish_reason": reply.finish_reason, "usage": reply.usage}
-    if reply.call or reply.tool:
-        called = {"content": [{"function_call": reply.call}]} if reply.call else {}
-        done = {"messages": [{**_message_head(reply), **called}], **done}
-    events.append(("message.done", done))
+    made, last = _parts_of(reply)
+    work = {"id": "", "name": tool}
+    parts = [("tool.in_progress", {"tool_execution": work}),
+             ("tool.completed", {"tool_execution": {**work, "status": "success"}})] if tool else []
+    if not reply.call:
+        made += [{"inline_data": reply.sources}] if reply.sources else []
+        parts += [("message.delta", part) for part in made]
+        parts += [("message.delta", {"text": text}) for text in split_text(reply.text, per_event)]
+    events: list[tuple[str, dict[str, Any]]] = [
+        (name, {"messages": [{"role": "assistant", "content": [part]}]}) for name, part in parts]
+    if reply.call or tool:
+        called = {"content": [last]} if reply.call else {}
+        end = {"messages": [{**_message_head(reply, tool), **called}], **end}
     return [b"event: response.%b\ndata: %b\n\n" % (name.encode("ascii"), to_json({**metadata, **data}))
-            for name, data in events]
+            for name, data in [*events, ("message.done", end)]]
 
 
 ROUTES = [Route("POST", "chat/completions", _create, generates=True)]

@@ -13,7 +13,7 @@ import uuid
 from email.utils import formatdate
 from typing import Mapping
 
-from .http import JSON, REASONS, Headers, Request, Response, api_error, gateway_error
+from .web import JSON, REASONS, Headers, Request, Response, api_error, gateway_error
 
 MAX_HEAD, MAX_BODY = 64 << 10, 100 << 20  # bytes
 MAX_IDLE, MAX_HANDSHAKE, MAX_WAIT = 75.0, 10.0, 86_400.0  # seconds
@@ -185,34 +185,23 @@ class Connection:
         parts = [b""] if bare else [response.body] if response.events is None else response.events or [b""]
         return self._send_parts(response, head, parts, framing == "chunked" and not bare) and not close
 
-    def _send_parts(self, response: Response, pending: bytes, parts: list[bytes], chunked: bool) -> bool:
+    def _send_parts(self, response: Response, head: bytes, parts: list[bytes], chunked: bool) -> bool:
         """Send head and body, the head with the first part: alone it would wait for an acknowledgement (Nagle)."""
         broken = response.delivery in ("cut", "stall", "reset")
         parts = _first_bytes(parts, response.at if broken else None)
+        if chunked:
+            parts = [b"%x\r\n%b\r\n" % (len(part), part) if part else b"" for part in parts]
+            parts[-1] += b"" if broken else b"0\r\n\r\n"
+        if response.delivery == "drip":
+            parts = [bytes([byte]) for part in parts for byte in part] or [b""]
+        parts[0] = head + parts[0]
         for left, part in zip(range(len(parts) - 1, -1, -1), parts):
-            framed = b"%x\r\n%b\r\n" % (len(part), part) if chunked and part else part
-            if not left and chunked and not broken:
-                framed += b"0\r\n\r\n"
-            if not left and response.on_sent is not None and response.delivery not in ("drip", "stall"):
+            if not left and response.on_sent is not None and response.delivery != "stall":
                 response.on_sent()
-            if response.delivery != "drip":
-                self._sock.sendall(pending + framed)
-            elif not self._drip(pending, framed, response, last=not left):
-                return False
-            pending = b""
+            self._sock.sendall(part)
             if left and not self._wait(response.event_delay):
                 return False
         return self._end(response.delivery)
-
-    def _drip(self, head: bytes, data: bytes, response: Response, last: bool) -> bool:
-        self._sock.sendall(head)
-        for left, byte in zip(range(len(data) - 1, -1, -1), data):
-            if left + 1 < len(data) and not self._wait(response.event_delay):
-                return False
-            if last and not left and response.on_sent is not None:
-                response.on_sent()
-            self._sock.sendall(bytes([byte]))
-        return True
 
     def _end(self, delivery: str) -> bool:
         """End a response as its fault wants it; tell whether the connection goes on."""

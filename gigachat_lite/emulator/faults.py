@@ -6,7 +6,7 @@ import math
 import re
 from typing import Callable, NamedTuple
 
-from .http import TOKEN_PATHS, Request, Response, api_error, gateway_error, to_json
+from .web import TOKEN_PATHS, Request, Response, api_error, gateway_error, to_json
 
 
 class Fault(NamedTuple):

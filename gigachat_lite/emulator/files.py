@@ -7,10 +7,10 @@ import time
 import uuid
 from typing import Any, NamedTuple
 
-from .http import Request, api_error
 from .multipart import parse_form
 from .text import count_tokens
 from .validation import invalid_params, quote
+from .web import Request, api_error
 
 # The types that are documented, odd ones too, for each kind: these alone, though other names for some are usual.
 TYPES = {

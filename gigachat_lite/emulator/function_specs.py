@@ -6,9 +6,9 @@ import re
 from typing import Any
 
 from . import validation as v
-from .http import Request, Response, json_response
 from .state import Route, State
 from .text import as_dict, as_list
+from .web import HTTPError, Request, Response, json_response
 
 RULES_VERSION = "1.0.5"  # of what descriptions of functions are held against
 MAX_PARTS = 100_000  # of an OpenAPI document with its references followed
@@ -27,27 +27,19 @@ def validate_function(function: dict[str, Any]) -> dict[str, Any]:
     own = function.get("name")
     if isinstance(own, str) and not v.FUNCTION_NAME.fullmatch(own):
         errors.append(_problem(f"Invalid function name {v.quote(own)}", "name"))
-    errors += [_problem(f"{key} is required", f"{where}.{key}") for where, key in _find_gaps(function)]
+    try:
+        v.check_schema(as_dict(function.get("parameters")))
+    except HTTPError:
+        errors.append(_problem("Invalid schema", "parameters"))
     result = {"status": 200, "message": "Incorrect function syntax" if errors else "Function is valid"}
     found = "errors" if errors else "warnings"
     problems = errors or [_problem(f"{name} are missing") for name in ("few_shot_examples", "return_parameters")
-                        if not function.get(name)]
+                          if not function.get(name)]
     return {**result, "json_ai_rules_version": RULES_VERSION, **({found: problems} if problems else {})}
 
 
 def _problem(description: str, where: str = "(root)") -> dict[str, str]:
     return {"description": description, "schema_location": where}
-
-
-def _find_gaps(function: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return where an object of the parameters has no properties."""
-    gaps, waiting = [], [("parameters", as_dict(function.get("parameters")))]
-    while waiting:
-        where, schema = waiting.pop()
-        if where != "parameters" and schema.get("type") == "object" and schema.get("properties") is None:
-            gaps.append((where, "properties"))
-        waiting += [(f"{where}.{name}", as_dict(inner)) for name, inner in as_dict(schema.get("properties")).items()]
-    return gaps
 
 
 # ---- Functions from OpenAPI

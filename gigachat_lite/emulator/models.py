@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .http import api_error
+from .web import api_error
 
 SCOPES = ("GIGACHAT_API_PERS", "GIGACHAT_API_B2B", "GIGACHAT_API_CORP")
 MODELS = {  # as recorded, in its order

@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from .http import Request, api_error
+from .web import Request, api_error
 
 MAX_PARTS = 1000  # of a form, or lines in it that look like its boundary
 MAX_HEAD = 64 << 10  # bytes of the headers of a part

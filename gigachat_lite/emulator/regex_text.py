@@ -13,8 +13,8 @@ _CLASSES = {"d": string.digits, "w": string.ascii_letters + string.digits + "_",
 _CLASSES.update({"D": string.ascii_letters, "W": "-", "S": string.ascii_letters + string.digits})
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "f": "\f", "v": "\v", "b": "", "B": "", "A": "", "Z": "", "z": ""}
 _ALL = string.ascii_letters + string.digits + string.punctuation + " "
-_GROUP = re.compile(
-    r"\?(?:P?<(?P<name>[^\W\d]\w*)>|P=(?P<same>\w+)\)|(?P<ahead><?[=!])|[aiLmsux]*(?:-[imsx]+)?(?P<end>[:)]))")
+# A group's name, the name of the one it repeats, what looks ahead or behind, and the end of flags.
+_GROUP = re.compile(r"\?(?:P?<([^\W\d]\w*)>|P=(\w+)\)|(<?[=!])|[aiLmsux]*(?:-[imsx]+)?([:)]))")
 _REPEAT = re.compile(r"(?:([*+?])|\{(\d{0,4})(,?)(\d{0,4})\})[?+]?")
 
 
@@ -29,7 +29,7 @@ def generate_match(pattern: str, seed: str) -> str:
     if len(pattern) > MAX_TEXT:
         raise ValueError("too long")
     parser = _Parser(pattern, random.Random(seed))  # noqa: S311 -- the same seed is to give the same text
-    make = parser.parse_alternatives(0)
+    make = parser.parse()
     if parser.rest:
         raise ValueError("a bracket too many")
     return make()[:MAX_TEXT]
@@ -43,20 +43,17 @@ class _Parser:
         self._groups: dict[str, str] = {}
         self._count = 0
 
-    def parse_alternatives(self, depth: int) -> _Generator:
+    def parse(self, depth: int = 0) -> _Generator:
         """Read up to a closing bracket or the end."""
         if depth > MAX_DEPTH:
             raise ValueError("nested too deeply")
-        options = [self._parse_sequence(depth)]
-        while self._skip("|"):
-            options.append(self._parse_sequence(depth))
-        return lambda: self._rng.choice(options)()
-
-    def _parse_sequence(self, depth: int) -> _Generator:
-        parts: list[_Generator] = []
-        while self.rest and self.rest[0] not in "|)":
-            parts.append(self._parse_repeat(self._parse_atom(depth)))
-        return lambda: "".join(part() for part in parts)
+        options: list[list[_Generator]] = [[]]
+        while self.rest and self.rest[0] != ")":
+            if self._skip("|"):
+                options.append([])
+            else:
+                options[-1].append(self._parse_repeat(self._parse_atom(depth)))
+        return lambda: "".join(part() for part in self._rng.choice(options))
 
     def _parse_repeat(self, atom: _Generator) -> _Generator:
         found = _REPEAT.match(self.rest)
@@ -81,61 +78,54 @@ class _Parser:
         return make
 
     def _parse_atom(self, depth: int) -> _Generator:
-        sign, self.rest = self.rest[0], self.rest[1:]
+        sign = self._next()
         if sign == "(":
             return self._parse_group(depth)
         if sign == "[":
             return self._pick(self._parse_set())
-        if sign == "\\":
-            return self._parse_escape()
         if sign in "*+?":
             raise ValueError("nothing to repeat")
         if sign == ".":
             return self._pick(string.ascii_letters)
-        return lambda: "" if sign in "^$" else sign
+        if sign != "\\":
+            return lambda: "" if sign in "^$" else sign
+        letter = self._next()
+        if letter in _CLASSES:
+            return self._pick(_CLASSES[letter])
+        if letter.isdigit() and letter != "0":
+            return lambda: self._groups.get(letter, "")
+        text = self._read_escape(letter)
+        return lambda: text
 
     def _parse_group(self, depth: int) -> _Generator:
         kind = _GROUP.match(self.rest)
         if kind is None and self.rest[:1] == "?":
             raise ValueError("an unknown group")
         self.rest = self.rest[kind.end():] if kind else self.rest
-        names: list[str] = []
-        if kind and kind.group("same"):
-            name = kind.group("same")
-            return lambda: self._groups.get(name, "")
-        if kind and kind.group("end") == ")":  # flags
+        name, same, ahead, end = kind.groups() if kind else (None,) * 4
+        if same:
+            return lambda: self._groups.get(same, "")
+        if end == ")":  # flags
             return str
-        if kind is None or kind.group("name"):
+        names: list[str] = []
+        if kind is None or name:
             self._count += 1
-            names = [str(self._count), *([kind.group("name")] if kind else [])]
-        inner = self.parse_alternatives(depth + 1)
+            names = [str(self._count), *([name] if name else [])]
+        inner = self.parse(depth + 1)
         if not self._skip(")"):
             raise ValueError("a bracket is missing")
-        if kind and kind.group("ahead"):
-            return str
 
         def make() -> str:
             text = inner()
             self._groups.update(dict.fromkeys(names, text))
             return text
-        return make
+        return str if ahead else make
 
-    def _parse_escape(self) -> _Generator:
-        sign = self._next()
-        if sign in _CLASSES:
-            return self._pick(_CLASSES[sign])
-        if sign.isdigit() and sign != "0":
-            return lambda: self._groups.get(sign, "")
-        letter = self._read_letter(sign)
-        return lambda: letter
-
-    def _read_letter(self, sign: str) -> str:
+    def _read_escape(self, letter: str) -> str:
         """Return what an escape stands for, `\\x41` and `\\u0416` too."""
-        size = {"x": 2, "u": 4}.get(sign, 0)
-        if not size:
-            return _ESCAPES.get(sign, sign)
+        size = {"x": 2, "u": 4}.get(letter, 0)
         code, self.rest = self.rest[:size], self.rest[size:]
-        return chr(int(code, 16))
+        return chr(int(code, 16)) if size else _ESCAPES.get(letter, letter)
 
     def _parse_set(self) -> str:
         """Return the letters of a set that may be taken, all of the usual ones but these for one that is denied."""
@@ -145,12 +135,11 @@ class _Parser:
             if low == "\\" and self.rest[:1] in _CLASSES:
                 letters += _CLASSES[self._next()]
                 continue
-            low = self._read_letter(self._next()) if low == "\\" else low
-            high = low
+            low = high = self._read_escape(self._next()) if low == "\\" else low
             if self.rest[:1] == "-" and self.rest[1:2] not in ("]", ""):
-                self.rest = self.rest[1:]
+                self._next()
                 high = self._next()
-                high = self._read_letter(self._next()) if high == "\\" else high
+                high = self._read_escape(self._next()) if high == "\\" else high
             if low and high:
                 letters += "".join(map(chr, range(ord(low), min(ord(high), ord(low) + 200) + 1)))
         chosen = "".join(letter for letter in _ALL if letter not in letters) if denied else letters

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Callable, Iterable, Mapping, NamedTuple
 
 from .faults import Fault, parse_fault
-from .http import TOKEN_PATHS, Request, Response, api_error, to_json
+from .web import TOKEN_PATHS, Request, Response, api_error, to_json
 
 GENERATION_PATHS = ("/chat/completions", "/run", "/rerun")  # the ends of the paths where the model says something
 

@@ -16,11 +16,11 @@ from urllib.parse import urlsplit
 
 from .connection import Connection, listen, shut_down
 from .faults import parse_fault
-from .http import REASONS, HTTPError, Request, Response, api_error
 from .models import SCOPES
 from .scripts import Script, make_script
 from .service import Service
 from .tls import NAMES, Certificates, make_certificates, server_context, write_certificates
+from .web import REASONS, HTTPError, Request, Response, api_error
 
 MAX_REMEMBERED = 10_000  # requests
 _THREAD = "gigachat-emulator"

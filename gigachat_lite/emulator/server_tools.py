@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import Any, Iterable, NamedTuple
 
@@ -66,7 +65,7 @@ def generate_file(name: str, messages: list[dict[str, Any]], files: Files, owner
     if tool is None or not tool.suffix:
         return None
     question = message_text(messages[-1])
-    content = draw_jpeg(question) if tool.target == "image" else _MODEL
+    content = make_jpeg(question) if tool.target == "image" else _MODEL
     info = files.store(owner, "generated" + tool.suffix, content, tool.mime, "general")
     short = question if len(question) <= 80 else question[:80].rpartition(" ")[0] + "…"
     return GeneratedFile(info["id"], tool, f"{tool.caption} по вашей просьбе: «{short}».")
@@ -96,12 +95,6 @@ def _best_sentence(text: str, info: dict[str, Any], question: str) -> str:
     return f"В файле «{name}» сказано: «{best if len(best) <= 500 else best[:500] + '…'}»"
 
 
-def count_attachment_tokens(messages: list[dict[str, Any]], files: Files) -> int:
-    """Return how many tokens the attachments of a dialogue take."""
-    ids = [file_id for message in messages for file_id in as_list(message.get("attachments"))]
-    return sum(files.count_tokens(file_id) for file_id in ids if isinstance(file_id, str))
-
-
 # ---- Searches
 
 
@@ -113,56 +106,19 @@ def add_sources(messages: list[dict[str, Any]], said: str) -> tuple[str, dict[st
     return f"{said} [sources=[1, 2]]", {"images": [], "sources": sources}
 
 
-# ---- A JPEG: a mosaic, every text its own
+# ---- Files
 
-_SIDE = 8  # blocks; each is 8 pixels wide
-_CATEGORIES = list(range(12))  # of differences, each with a code of four bits
+
 _MODEL = b"; FBX 7.4.0 project file\n; an empty scene\nFBXHeaderExtension:  {\n\tFBXVersion: 7400\n}\nObjects:  {\n}\n"
+_JPEG_START = b"\xff\xd8\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0"
+# Quantization by 1; 64 by 64 pixels of one component; a code of one bit for "as the block before" and for "the end".
+_JPEG_END = (
+    b"\xff\xdb\0\x43\0" + b"\1" * 64 + b"\xff\xc0\0\x0b\x08\0\x40\0\x40\1\1\x11\0"
+    + b"".join(b"\xff\xc4\0\x14" + table + b"\1" + b"\0" * 16 for table in (b"\x00", b"\x10"))
+    + b"\xff\xda\0\x08\1\1\0\0\x3f\0" + b"\0" * 16 + b"\xff\xd9")
 
 
-def draw_jpeg(text: str) -> bytes:
-    """Return a picture of 64 by 64 pixels in two colours, symmetrical, the same each time for the same text.
-
-    Every block has one colour, so that of its cosines only the first is sent, and the tables can be the simplest ones
-    of ITU T.81: all coefficients are quantized by 8, and the end of a block is a single bit.
-    """
-    digest = hashlib.sha256(text.encode("utf-8", "replace")).digest()
-    colours = [tuple(digest[at:at + 3]) for at in (0, 3)]
-    bits, before = [], [128, 128, 128]
-    for block in range(_SIDE * _SIDE):
-        row, column = divmod(block, _SIDE)
-        place = row * _SIDE // 2 + min(column, _SIDE - 1 - column)
-        colour = colours[digest[6 + place // 8] >> place % 8 & 1]
-        for component in range(3):
-            bits.append(_code(colour[component] - before[component]) + "0")
-        before = list(colour)
-    stream = "".join(bits)
-    stream += "1" * (-len(stream) % 8)
-    data = int(stream, 2).to_bytes(len(stream) // 8, "big").replace(b"\xff", b"\xff\x00")
-    return _HEAD + data + b"\xff\xd9"
-
-
-def _code(difference: int) -> str:
-    """Return the bits of a difference: the code of its category, and its own as T.81 has them (F.1.2.1).
-
-    >>> _code(0), _code(3), _code(-3)
-    ('0000', '001011', '001000')
-    """
-    size = abs(difference).bit_length()
-    value = difference if difference >= 0 else difference + (1 << size) - 1
-    return f"{size:04b}" + (f"{value:0{size}b}" if size else "")
-
-
-def _segment(mark: int, content: Iterable[int]) -> bytes:
-    body = bytes(content)
-    return bytes([0xFF, mark]) + (len(body) + 2).to_bytes(2, "big") + body
-
-
-_EDGE = _SIDE * 8
-_HEAD = b"".join([
-    b"\xff\xd8", _segment(0xE0, b"JFIF\0\1\1\0\0\1\0\1\0\0"), _segment(0xDB, [0] + [8] * 64),
-    _segment(0xC0, [8, 0, _EDGE, 0, _EDGE, 3, 1, 0x11, 0, 2, 0x11, 0, 3, 0x11, 0]),
-    _segment(0xC4, [0x00, 0, 0, 0, len(_CATEGORIES), *[0] * 12, *_CATEGORIES]),
-    _segment(0xC4, [0x10, 1, *[0] * 15, 0]),
-    _segment(0xDA, [3, 1, 0, 2, 0, 3, 0, 0, 63, 0]),
-])
+def make_jpeg(text: str) -> bytes:
+    """Return a grey picture (ITU T.81), the same each time for the same text, which stands in its comment."""
+    comment = text[:1000].encode("utf-8", "replace")
+    return b"%b\xff\xfe%b%b%b" % (_JPEG_START, (len(comment) + 2).to_bytes(2, "big"), comment, _JPEG_END)

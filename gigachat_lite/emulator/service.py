@@ -8,13 +8,13 @@ import threading
 from typing import Callable
 from urllib.parse import unquote
 
-from . import account, auth, batches, chat_v1, chat_v2, embeddings, function_specs, threads, uploads
-from .http import REASONS, HTTPError, Request, Response, api_error, gateway_error
+from . import auth, batches, chat_v1, chat_v2, endpoints, function_specs, threads
 from .models import SCOPES
 from .state import Route, State
+from .web import REASONS, HTTPError, Request, Response, api_error, gateway_error
 
 SLOT_TIMEOUT = 0.1  # seconds to wait for a slot: a caller who has just got an answer may be faster than its bookkeeping
-_V1 = (auth, embeddings, chat_v1, uploads, account, function_specs, batches, threads)
+_V1 = (auth, endpoints, chat_v1, function_specs, batches, threads)
 ROUTES: dict[str, list[Route]] = {
     "v1": [route for module in _V1 for route in module.ROUTES],
     "v2": chat_v2.ROUTES,

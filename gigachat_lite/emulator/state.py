@@ -7,8 +7,8 @@ import threading
 from typing import Any, Callable, NamedTuple
 
 from .files import Files
-from .http import Response
 from .models import SCOPES
+from .web import Response
 
 PART_SECONDS = 0.05  # that a part of an answer would take, for `update_interval` where there is no `chunk_delay`
 
@@ -36,14 +36,11 @@ class State:
         self.assistants: dict[str, dict[str, Any]] = {}
         self.threads: dict[str, Any] = {}
 
-    def parts_per_event(self, interval: float | None) -> int:
-        """Return how many parts of an answer leave as one event, for an `update_interval` in seconds."""
-        return max(1, math.ceil(min((interval or 0) / (self.chunk_delay or PART_SECONDS), 1e9)))
-
-    def stream(self, events: list[bytes], parts_per_event: int) -> Response:
-        """Return a stream, of events that hold so many parts each."""
+    def stream(self, render: Callable[[int], list[bytes]], interval: float | None) -> Response:
+        """Return a stream of the events that `render` makes of so many parts each, for an `update_interval`."""
+        parts_per_event = max(1, math.ceil(min((interval or 0) / (self.chunk_delay or PART_SECONDS), 1e9)))
         delay = parts_per_event * self.chunk_delay
-        return Response(content_type="text/event-stream", events=events, event_delay=delay)
+        return Response(content_type="text/event-stream", events=render(parts_per_event), event_delay=delay)
 
 
 class Route(NamedTuple):

@@ -5,16 +5,17 @@ Only the official SDK knows these calls, so that no words for what is wrong with
 
 from __future__ import annotations
 
+import functools
 import time
 import uuid
 from typing import Any
 
 from . import validation as v
 from .chat_v1 import Completion, complete, list_attachments, message_deltas, sse_events
-from .http import Request, Response, api_error, json_response
 from .models import find_model, versioned_name
 from .state import Route, State
 from .text import as_dict, count_tokens
+from .web import Request, Response, api_error, json_response
 
 MAX_METADATA = 16  # pairs
 KIND = "threads.messages.run"
@@ -317,9 +318,9 @@ def _render(state: State, thread: Thread, completion: Completion, body: dict[str
         return json_response({
             "object": KIND, "model": model, **ids, "created": created, "usage": usage,
             "message": choice["message"], "finish_reason": choice["finish_reason"]})
-    per_event = state.parts_per_event(body.get("update_interval"))
     metadata = {"created": created, "model": model, "object": KIND}
-    return state.stream(_render_events(choice, usage, metadata, ids, per_event), per_event)
+    render = functools.partial(_render_events, choice, usage, metadata, ids)
+    return state.stream(render, body.get("update_interval"))
 
 
 def _render_events(

@@ -13,8 +13,8 @@ import re
 import sys
 from typing import Any, Callable, Container
 
-from .http import HTTPError, Request, api_error
 from .models import find_model
+from .web import HTTPError, Request, api_error
 
 BUILT_IN = ("text2image", "get_file_content", "text2model3d")  # functions that run on the server
 MAX_DEPTH = 200  # brackets within brackets; more would end in a RecursionError somewhere
