@@ -12,7 +12,7 @@ from .models import versioned_name
 from .replies import Reply, call_function, count_prompt_tokens, say, say_scripted
 from .server_tools import choose_tool
 from .state import Route, State
-from .text import as_dict, split_text
+from .text import split_text
 from .web import Request, Response, to_json
 
 WAITING = "Осталось примерно 10 секунд"  # while a picture is made; the service's own words are not known
@@ -27,7 +27,7 @@ class Completion(NamedTuple):
 
 
 def _create(state: State, request: Request) -> Response:
-    body = v.read_object(request)
+    body = v.parse_object(request.raw)
     completion = complete_checked(state, body, request.client_id, request.scripted_text)
     if body.get("stream") is not True:
         return Response(body=render_completion(body["model"], completion))
@@ -37,9 +37,9 @@ def _create(state: State, request: Request) -> Response:
 
 def complete_checked(state: State, body: dict[str, Any], owner: str | None, scripted: str | None = None) -> Completion:
     """Answer a chat after the checks, wherever it comes from."""
-    v.check_chat(body, state.files, state.strict)
+    v.check_chat(body, state.strict)
     if state.strict:
-        state.files.check_attached(list_attachments(body["messages"]), owner, body["model"])
+        state.files.check_attached(body["messages"], owner, body["model"])
     return complete(body, state.files, owner, scripted=scripted)
 
 
@@ -126,11 +126,6 @@ def message_deltas(message: dict[str, Any], per_event: int) -> list[dict[str, An
 def sse_events(events: list[dict[str, Any]]) -> list[bytes]:
     """Return the bytes of events, and of the one that ends a stream."""
     return [b"data: %b\n\n" % data for data in [*map(to_json, events), b"[DONE]"]]
-
-
-def list_attachments(messages: list[dict[str, Any]]) -> list[list[str]]:
-    """Return the ids of the files of each message."""
-    return [as_dict(message).get("attachments") or [] for message in messages]
 
 
 ROUTES = [Route("POST", "chat/completions", _create, generates=True)]

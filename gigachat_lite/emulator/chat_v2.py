@@ -11,14 +11,13 @@ import uuid
 from typing import Any
 
 from . import validation as v
-from .chat_v1 import list_attachments
 from .models import find_model, versioned_name
 from .replies import Reply, call_function, count_prompt_tokens, say, say_scripted
 from .server_tools import choose_tool
 from .state import Route, State
 from .text import as_dict, as_list, split_text
 from .threads import find_assistant, find_thread
-from .web import Request, Response, api_error, to_json
+from .web import Request, Response, api_error, json_response, to_json
 
 CACHED = 2  # tokens, beside those that are counted
 
@@ -125,7 +124,7 @@ _LENIENT_CHAT = {  # what the emulator itself reads
 _CHECK = {True: v.object_of(_CHAT), False: v.object_of(_LENIENT_CHAT, strict=False)}
 
 
-def _check_chat(body: dict[str, Any], known_files: Any, strict: bool) -> None:
+def _check_chat(body: dict[str, Any], strict: bool) -> None:
     """Refuse a question that the service would refuse; without `strict` only what could not be answered.
 
     The model is looked at by who knows the assistants, as one of them may stand for it.
@@ -138,7 +137,6 @@ def _check_chat(body: dict[str, Any], known_files: Any, strict: bool) -> None:
         functions = _list_functions(body)
         v.check_functions(functions, None)
         _check_tool_config(body.get("tool_config") or {}, [function["name"] for function in functions])
-        v.check_attachments([_v1_message(message) for message in body["messages"]], known_files)
 
 
 def _check_history(messages: list[dict[str, Any]]) -> None:
@@ -146,6 +144,7 @@ def _check_history(messages: list[dict[str, Any]]) -> None:
 
     A late system message is let through: the service makes one of a user of it.
     """
+    no_result = v.invalid_params("every assistant function call must have a result in history")
     open_calls, answerable = 0, False
     for index, message in enumerate(messages):
         parts = message.get("content") or []
@@ -153,7 +152,7 @@ def _check_history(messages: list[dict[str, Any]]) -> None:
         results = sum(part.get("function_result") is not None for part in parts)
         states = any(message.get(name) is not None for name in _STATES)
         if open_calls and not results:
-            raise v.invalid_params("every assistant function call must have a result in history")
+            raise no_result
         if results and not (open_calls or answerable):
             raise v.invalid_params("every assistant function result must have an assistant function call in history")
         if not parts and not states:  # the service's own words are not known
@@ -162,7 +161,7 @@ def _check_history(messages: list[dict[str, Any]]) -> None:
         open_calls = calls if calls else max(0, open_calls - results)
         answerable = calls > 0 or (message["role"] == "assistant" and states) or (answerable and results > 0)
     if open_calls:
-        raise v.invalid_params("every assistant function call must have a result in history")
+        raise no_result
 
 
 def _check_roles(role: str, calls: int, results: int, where: str) -> None:
@@ -219,12 +218,12 @@ def _list_functions(body: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _create(state: State, request: Request) -> Response:
     """Answer a chat, whole or in events."""
-    body = v.read_object(request)
-    _check_chat(body, state.files, state.strict)
+    body = v.parse_object(request.raw)
+    _check_chat(body, state.strict)
     model = _find_model(state, body)
     messages = [_v1_message(message) for message in body["messages"]]
     if state.strict:
-        state.files.check_attached(list_attachments(messages), request.client_id, model)
+        state.files.check_attached(messages, request.client_id, model)
     tool, reply = _make_reply(state, body, messages, request)
     asked = count_prompt_tokens(messages, body.get("tools"), state.files)
     metadata = {"model": versioned_name(model), "created_at": int(time.time())}
@@ -232,7 +231,9 @@ def _create(state: State, request: Request) -> Response:
         "input_tokens": asked, "input_tokens_details": {"prompt_tokens": asked, "cached_tokens": CACHED},
         "output_tokens": reply.tokens, "total_tokens": asked + reply.tokens}}
     if body.get("stream") is not True:
-        return Response(body=_render(metadata, reply, tool, end))
+        made, last = _parts_of(reply)
+        return json_response(
+            {**metadata, "messages": [{**_message_head(reply, tool), "content": [*made, last]}], **end})
     render = functools.partial(_render_events, metadata, reply, tool, end)
     return state.stream(render, (body.get("model_options") or {}).get("update_interval"))
 
@@ -280,26 +281,21 @@ def _parts_of(reply: Reply) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     return made, {"text": reply.text, **({"inline_data": reply.sources} if reply.sources else {})}
 
 
-def _render(metadata: dict[str, Any], reply: Reply, tool: str | None, end: dict[str, Any]) -> bytes:
-    """Return a whole answer."""
-    made, last = _parts_of(reply)
-    return to_json({**metadata, "messages": [{**_message_head(reply, tool), "content": [*made, last]}], **end})
-
-
 def _render_events(
     metadata: dict[str, Any], reply: Reply, tool: str | None, end: dict[str, Any], per_event: int,
 ) -> list[bytes]:
     """Return the events of a stream: a tool's, those of the words, and the last, which holds a call whole."""
     made, last = _parts_of(reply)
     work = {"id": "", "name": tool}
-    parts = [("tool.in_progress", {"tool_execution": work}),
-             ("tool.completed", {"tool_execution": {**work, "status": "success"}})] if tool else []
+    parts: list[tuple[str, dict[str, Any]]] = []
+    if tool:
+        parts = [("tool.in_progress", {"tool_execution": work}),
+                 ("tool.completed", {"tool_execution": {**work, "status": "success"}})]
     if not reply.call:
         made += [{"inline_data": reply.sources}] if reply.sources else []
         parts += [("message.delta", part) for part in made]
         parts += [("message.delta", {"text": text}) for text in split_text(reply.text, per_event)]
-    events: list[tuple[str, dict[str, Any]]] = [
-        (name, {"messages": [{"role": "assistant", "content": [part]}]}) for name, part in parts]
+    events = [(name, {"messages": [{"role": "assistant", "content": [part]}]}) for name, part in parts]
     if reply.call or tool:
         called = {"content": [last]} if reply.call else {}
         end = {"messages": [{**_message_head(reply, tool), **called}], **end}

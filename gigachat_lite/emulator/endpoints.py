@@ -32,7 +32,7 @@ def _read_texts(state: State, body: dict[str, Any], *types: str) -> list[str]:
 
 
 def _count_tokens(state: State, request: Request) -> Response:
-    texts = _read_texts(state, v.read_object(request))
+    texts = _read_texts(state, v.parse_object(request.raw))
     return json_response([
         {"object": "tokens", "tokens": count_tokens(text), "characters": len(text)} for text in texts])
 
@@ -47,7 +47,7 @@ def embed(state: State, body: dict[str, Any]) -> bytes:
 
 
 def _embeddings(state: State, request: Request) -> Response:
-    return Response(body=embed(state, v.read_object(request)))
+    return Response(body=embed(state, v.parse_object(request.raw)))
 
 
 # ---- Balance and texts: each is for customers of some scopes alone
@@ -65,7 +65,7 @@ def _check_text(state: State, request: Request) -> Response:
     """Judge a text, for companies that pay for what they use; that it is too short has words of its own here."""
     if state.strict and state.scope != SCOPES[2]:
         raise api_error(403)
-    body = v.read_object(request)
+    body = v.parse_object(request.raw)
     v.object_of({"input": v.TEXT, "model": v.any_value}, "input", strict=state.strict)(body, "")
     model = find_model(body.get("model"), "aicheck")["id"]
     if state.strict and len(body["input"].split()) < MIN_WORDS:

@@ -44,9 +44,6 @@ class Files:
         self._files: dict[str, _File] = {}
         self._tokens: dict[str, int] = {}
 
-    def __contains__(self, file_id: object) -> bool:
-        return file_id in self._files
-
     def add(self, request: Request) -> dict[str, Any]:
         """Store the file of a form and return its description.
 
@@ -61,8 +58,12 @@ class Files:
         if purpose and purpose not in PURPOSES:
             raise invalid_params(f"purpose must be one of {', '.join(PURPOSES)}")
         kind = find_kind(file.content_type)
+        if kind is None:
+            known = ", ".join(name for types in TYPES.values() for name in types)
+            shown = f"Unsupported file type '{quote(file.content_type)}'"
+            raise api_error(400, f"{shown}: the type of the part must be one of {known}")
         if len(file.content) > LIMITS[kind]:
-            raise api_error(413, "Payload too large")
+            raise api_error(413)
         owner = request.client_id
         return self.store(owner, file.filename, file.content, file.content_type, purpose or PURPOSES[0])
 
@@ -70,7 +71,7 @@ class Files:
         self, owner: str | None, filename: str, content: bytes, content_type: str, purpose: str,
     ) -> dict[str, Any]:
         """Store a file of anybody's, as those that the service makes itself; return its description."""
-        kind = next((kind for kind, types in TYPES.items() if content_type in types), None)
+        kind = find_kind(content_type)
         info: dict[str, Any] = {
             "id": str(uuid.uuid4()), "object": "file", "bytes": len(content), "created_at": int(time.time()),
             "filename": filename, "purpose": purpose, "access_policy": "private",
@@ -106,13 +107,18 @@ class Files:
             self._tokens[file_id] = len(text) // 7 if long else count_tokens(text) or min(len(file.content) >> 6, 9999)
         return self._tokens[file_id]
 
-    def check_attached(self, groups: list[list[str]], client_id: str | None, model: str) -> None:
+    def check_attached(self, messages: list[dict[str, Any]], client_id: str | None, model: str) -> None:
         """Refuse files that the messages of a dialogue may not have; of texts only the first of a message is read.
 
-        The words for too many images are not known.
+        The words for unknown files and for too many images are not known.
         """
         images = media = tokens = 0
-        for index, ids in enumerate(groups):
+        for index, message in enumerate(messages):
+            ids = message.get("attachments") or []
+            for place, file_id in enumerate(ids):
+                if file_id not in self._files:
+                    where = f"messages[{index}].attachments[{place}]"
+                    raise invalid_params(f"{where} must be the id of an uploaded file, and {quote(file_id)} is not")
             files = [self.get(file_id, client_id) for file_id in ids]
             kinds = [(info["modalities"] or [""])[0] for info in files]
             if kinds.count("image") > 1:
@@ -125,7 +131,7 @@ class Files:
         if images > MAX_IMAGES:
             raise invalid_params(f"messages must not have more than {MAX_IMAGES} images")
         if media >= MAX_MEDIA:
-            raise api_error(413, "Payload too large")
+            raise api_error(413)
         if tokens > MAX_CONTEXT:
             raise api_error(422, "Unprocessable Entity")
 
@@ -159,14 +165,10 @@ class Files:
         return file
 
 
-def find_kind(content_type: str) -> str:
-    """Return the kind of file that a type stands for, or refuse the type.
+def find_kind(content_type: str) -> str | None:
+    """Return the kind of file that a type stands for, None where the service does not take it.
 
     >>> find_kind("audio/mp3"), find_kind("application/pdf")
     ('audio', 'text')
     """
-    for kind, types in TYPES.items():
-        if content_type in types:
-            return kind
-    known = ", ".join(name for types in TYPES.values() for name in types)
-    raise api_error(400, f"Unsupported file type '{quote(content_type)}': the type of the part must be one of {known}")
+    return next((kind for kind, types in TYPES.items() if content_type in types), None)

@@ -48,30 +48,24 @@ def _problem(description: str, where: str = "(root)") -> dict[str, str]:
 def functions_from_openapi(document: dict[str, Any]) -> list[dict[str, Any]]:
     """Return a function for each operation of an OpenAPI document, in JSON; the errors' words are not known."""
     v.require_syntax(type(document.get("paths")) is dict)
-    found, left = [], [MAX_PARTS]
-    for path, item in document["paths"].items():
-        shared = as_list(as_dict(item).get("parameters"))
-        for method in METHODS:
-            operation = as_dict(item).get(method)
-            if isinstance(operation, dict):
-                found.append(_convert_operation(f"{method}_{path}", operation, shared, document, left))
-    return found
+    paths = _resolve(document["paths"], document, [MAX_PARTS], ())
+    return [
+        _convert_operation(f"{method}_{path}", item[method], as_list(item.get("parameters")))
+        for path, item in paths.items() if isinstance(item, dict)
+        for method in METHODS if isinstance(item.get(method), dict)]
 
 
-def _convert_operation(
-    place: str, operation: dict[str, Any], shared: list[Any], document: dict[str, Any], left: list[int],
-) -> dict[str, Any]:
+def _convert_operation(place: str, operation: dict[str, Any], shared: list[Any]) -> dict[str, Any]:
     """Return the function of one operation: its parameters are those of path, query and body together."""
     properties: dict[str, Any] = {}
     required: list[str] = []
-    for given in shared + as_list(operation.get("parameters")):
-        parameter = _resolve(given, document, left)
+    for parameter in map(as_dict, shared + as_list(operation.get("parameters"))):
         name = parameter.get("name")
         if isinstance(name, str):
             described = {"description": parameter["description"]} if parameter.get("description") else {}
             properties[name] = {**described, **as_dict(parameter.get("schema"))}
             required += [name] if parameter.get("required") is True and name not in required else []
-    body = _find_schema(_resolve(operation.get("requestBody"), document, left))
+    body = _find_schema(operation.get("requestBody"))
     properties.update(as_dict(body.get("properties")))
     required += [name for name in as_list(body.get("required")) if isinstance(name, str) and name not in required]
     parameters: dict[str, Any] = {"type": "object", "properties": dict(sorted(properties.items()))}
@@ -82,26 +76,22 @@ def _convert_operation(
         "parameters": {**parameters, "required": required} if required else parameters}
     responses = as_dict(operation.get("responses"))
     good = next((responses[key] for key in ("200", "201", "202", "2XX", "default") if key in responses), None)
-    result = _find_schema(_resolve(good, document, left))
+    result = _find_schema(good)
     return {**function, "return_parameters": result} if result else function
 
 
-def _find_schema(part: dict[str, Any]) -> dict[str, Any]:
+def _find_schema(part: Any) -> dict[str, Any]:
     """Return the schema of a body, of JSON if it can be."""
-    content = as_dict(part.get("content"))
+    content = as_dict(as_dict(part).get("content"))
     kinds = sorted(content, key=lambda kind: "json" not in kind)
     return as_dict(as_dict(content[kinds[0]]).get("schema")) if kinds else {}
 
 
-def _resolve(value: Any, document: dict[str, Any], left: list[int]) -> dict[str, Any]:
-    """Return a part of a document with its references followed, up to what is sensible."""
-    return as_dict(_follow(value, document, left, ()))
-
-
-def _follow(value: Any, document: dict[str, Any], left: list[int], seen: tuple[str, ...]) -> Any:
+def _resolve(value: Any, document: dict[str, Any], left: list[int], seen: tuple[str, ...]) -> Any:
+    """Return a part of a document with its references followed, as long as some parts are left to be returned."""
     left[0] -= 1
     if isinstance(value, list):
-        return [_follow(item, document, left, seen) for item in value]
+        return [_resolve(item, document, left, seen) for item in value]
     if not isinstance(value, dict):
         return value
     name = value.get("$ref")
@@ -111,16 +101,16 @@ def _follow(value: Any, document: dict[str, Any], left: list[int], seen: tuple[s
             target = as_dict(target).get(key.replace("~1", "/").replace("~0", "~"))
         # One that leads back into itself stands for anything there.
         open_end = name in seen or len(seen) > 30 or left[0] < 0
-        return {} if open_end else _follow(target, document, left, (*seen, name))
-    return {key: _follow(item, document, left, seen) for key, item in value.items()}
+        return {} if open_end else _resolve(target, document, left, (*seen, name))
+    return {key: _resolve(item, document, left, seen) for key, item in value.items()}
 
 
 def _validate(state: State, request: Request) -> Response:
-    return json_response(validate_function(v.read_object(request)))
+    return json_response(validate_function(v.parse_object(request.raw)))
 
 
 def _convert(state: State, request: Request) -> Response:
-    return json_response({"functions": functions_from_openapi(v.read_object(request))})
+    return json_response({"functions": functions_from_openapi(v.parse_object(request.raw))})
 
 
 ROUTES = [Route("POST", "functions/validate", _validate), Route("POST", "functions/convert", _convert)]

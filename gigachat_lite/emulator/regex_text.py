@@ -11,11 +11,14 @@ MAX_TEXT, MAX_REPEAT, MAX_DEPTH = 5000, 1000, 50
 _Generator = Callable[[], str]
 _CLASSES = {"d": string.digits, "w": string.ascii_letters + string.digits + "_", "s": " "}
 _CLASSES.update({"D": string.ascii_letters, "W": "-", "S": string.ascii_letters + string.digits})
-_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "f": "\f", "v": "\v", "b": "", "B": "", "A": "", "Z": "", "z": ""}
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "f": "\f", "v": "\v", **dict.fromkeys("bBAZz", "")}
 _ALL = string.ascii_letters + string.digits + string.punctuation + " "
+_LETTER = r"\\(?:x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|.)|[^\\]"
+_ATOM = re.compile(rf"\[(?P<denied>\^?)(?P<set>\]?(?:\\.|[^\\])*?)\]|(?P<letter>{_LETTER})", re.DOTALL)
+_RANGE = re.compile(rf"({_LETTER})(?:-({_LETTER}))?", re.DOTALL)
 # A group's name, the name of the one it repeats, what looks ahead or behind, and the end of flags.
 _GROUP = re.compile(r"\?(?:P?<([^\W\d]\w*)>|P=(\w+)\)|(<?[=!])|[aiLmsux]*(?:-[imsx]+)?([:)]))")
-_REPEAT = re.compile(r"(?:([*+?])|\{(\d{0,4})(,?)(\d{0,4})\})[?+]?")
+_REPEAT = re.compile(r"(?:([*+?])|\{(?=\d|,\d)(\d{0,4})(,?)(\d{0,4})\})[?+]?")
 
 
 def generate_match(pattern: str, seed: str) -> str:
@@ -52,12 +55,13 @@ class _Parser:
             if self._skip("|"):
                 options.append([])
             else:
-                options[-1].append(self._parse_repeat(self._parse_atom(depth)))
+                atom = self._parse_group(depth) if self._skip("(") else self._parse_atom()
+                options[-1].append(self._parse_repeat(atom))
         return lambda: "".join(part() for part in self._rng.choice(options))
 
     def _parse_repeat(self, atom: _Generator) -> _Generator:
         found = _REPEAT.match(self.rest)
-        if found is None or found.group() in ("{}", "{}?"):
+        if found is None:
             return atom
         self.rest = self.rest[found.end():]
         sign, low, comma, high = found.groups()
@@ -77,24 +81,20 @@ class _Parser:
             return made
         return make
 
-    def _parse_atom(self, depth: int) -> _Generator:
-        sign = self._next()
-        if sign == "(":
-            return self._parse_group(depth)
-        if sign == "[":
-            return self._pick(self._parse_set())
-        if sign in "*+?":
-            raise ValueError("nothing to repeat")
-        if sign == ".":
-            return self._pick(string.ascii_letters)
-        if sign != "\\":
-            return lambda: "" if sign in "^$" else sign
-        letter = self._next()
-        if letter in _CLASSES:
-            return self._pick(_CLASSES[letter])
+    def _parse_atom(self) -> _Generator:
+        """Read a letter, an escape or a set."""
+        atom = _ATOM.match(self.rest)
+        if atom is None or atom.group() in ("[", "*", "+", "?"):
+            raise ValueError("it breaks off, or has nothing to repeat")
+        self.rest = self.rest[atom.end():]
+        sign, letter = atom.group("letter"), (atom.group("letter") or "")[1:]
+        if sign is None:
+            return self._pick(_letters_of(atom.group("set"), atom.group("denied")))
+        if sign == "." or letter in _CLASSES:
+            return self._pick(_CLASSES.get(letter, string.ascii_letters))
         if letter.isdigit() and letter != "0":
             return lambda: self._groups.get(letter, "")
-        text = self._read_escape(letter)
+        text = "" if sign in "^$" else _unescape(sign)
         return lambda: text
 
     def _parse_group(self, depth: int) -> _Generator:
@@ -121,43 +121,33 @@ class _Parser:
             return text
         return str if ahead else make
 
-    def _read_escape(self, letter: str) -> str:
-        """Return what an escape stands for, `\\x41` and `\\u0416` too."""
-        size = {"x": 2, "u": 4}.get(letter, 0)
-        code, self.rest = self.rest[:size], self.rest[size:]
-        return chr(int(code, 16)) if size else _ESCAPES.get(letter, letter)
-
-    def _parse_set(self) -> str:
-        """Return the letters of a set that may be taken, all of the usual ones but these for one that is denied."""
-        denied, letters, first = self._skip("^"), "", True
-        while first or not self._skip("]"):
-            first, low = False, self._next()
-            if low == "\\" and self.rest[:1] in _CLASSES:
-                letters += _CLASSES[self._next()]
-                continue
-            low = high = self._read_escape(self._next()) if low == "\\" else low
-            if self.rest[:1] == "-" and self.rest[1:2] not in ("]", ""):
-                self._next()
-                high = self._next()
-                high = self._read_escape(self._next()) if high == "\\" else high
-            if low and high:
-                letters += "".join(map(chr, range(ord(low), min(ord(high), ord(low) + 200) + 1)))
-        chosen = "".join(letter for letter in _ALL if letter not in letters) if denied else letters
-        if not chosen:
-            raise ValueError("a set without letters")
-        return chosen
-
     def _pick(self, letters: str) -> _Generator:
         return lambda: self._rng.choice(letters)
-
-    def _next(self) -> str:
-        if not self.rest:
-            raise ValueError("it breaks off")
-        sign, self.rest = self.rest[0], self.rest[1:]
-        return sign
 
     def _skip(self, sign: str) -> bool:
         """Tell whether a sign is next, and go past it."""
         found = self.rest.startswith(sign)
         self.rest = self.rest[found:]
         return found
+
+
+def _unescape(sign: str) -> str:
+    """Return what a letter or an escape stands for, `\\x41` and `\\u0416` too."""
+    if len(sign) > 2:
+        return chr(int(sign[2:], 16))
+    return _ESCAPES.get(sign[1], sign[1]) if len(sign) == 2 else sign
+
+
+def _letters_of(text: str, denied: str) -> str:
+    """Return the letters of a set that may be taken, all of the usual ones but these for one that is denied."""
+    letters = ""
+    for low, high in _RANGE.findall(text):
+        first, last = _unescape(low), _unescape(high or low)
+        if low[1:] in _CLASSES:
+            letters += _CLASSES[low[1:]]
+        elif first and last:
+            letters += "".join(map(chr, range(ord(first), min(ord(last), ord(first) + 200) + 1)))
+    chosen = "".join(letter for letter in _ALL if letter not in letters) if denied else letters
+    if not chosen:
+        raise ValueError("a set without letters")
+    return chosen

@@ -49,7 +49,7 @@ class Script(NamedTuple):
     """
 
     path: str | None
-    make: Callable[[Request], Any]
+    make: Callable[[Request], Any] | None
     delay: float
     fault: Fault | None
     about: str
@@ -64,7 +64,7 @@ class Script(NamedTuple):
     def run(self, request: Request, service: Callable[[Request], Response]) -> Response:
         """Return the response to a request, of the service where the script has none; it raises what a test's may."""
         request.scripted_text = self.text
-        made = self.make(request)
+        made = self.make(request) if self.make is not None else None
         if made is None:
             return service(request)
         if isinstance(made, tuple) and not isinstance(made, Response):
@@ -77,25 +77,3 @@ class Script(NamedTuple):
         """Return the response with its fault and its delay."""
         made = (self.fault.inject(made) if self.fault else None) or made
         return made._replace(delay=self.delay) if self.delay else made
-
-
-def make_script(
-    status: int | Callable[[Request], Any] | None, headers: Mapping[str, str | None] | None, body: Any,
-    path: str | None, events: Iterable[Any] | None, delay: float, fault: str | None, text: str | None,
-) -> Script:
-    """Make a script of the arguments of `Emulator.enqueue()`; ValueError where they cannot go together."""
-    given = {"status": status, "headers": headers, "body": body, "events": events}
-    others = [f"{name}=" for name, value in given.items() if value is not None]
-    kind = None if fault is None else parse_fault(fault)
-    if text is not None and (others or not isinstance(text, str)):
-        raise ValueError("text= is what the model says, a str, and goes together with path=, delay= and fault= alone"
-                         + f", not with {', '.join(others)}" * bool(others))
-    make: Callable[[Request], Any] = lambda _: None  # noqa: E731
-    about = "the service's own" if text is None else f"the text {text[:40]!r}"
-    if callable(status):
-        make, about = status, getattr(status, "__name__", repr(status))
-    elif others or (text is None and not delay and not fault):
-        made = response(status, headers, body, events=events)
-        make, about = (lambda _: made), str(made.status)
-    about += "".join((f" for {path}" if path else "", f" with the fault {fault}" if fault else ""))
-    return Script(path, make, float(delay), kind, about, text)

@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 from .connection import Connection, listen, shut_down
 from .faults import parse_fault
 from .models import SCOPES
-from .scripts import Script, make_script
+from .scripts import Script, response
 from .service import Service
-from .tls import NAMES, Certificates, make_certificates, server_context, write_certificates
+from .tls import MODES, NAMES, make_certificates, server_context, write_files
 from .web import REASONS, HTTPError, Request, Response, api_error
 
 MAX_REMEMBERED = 10_000  # requests
@@ -53,18 +53,19 @@ class Emulator(Service):
         super().__init__(scope, strict, token_lifetime, chunk_delay, max_connections)
         self.host, self.port, self.on_response, self.fault = host, port, on_response, fault
         self.url = self.base_url = self.auth_url = ""
+        self.ca_bundle_file = ca_bundle_file or cert_file  # of what signed the server's certificate
+        self.client_cert_file: str | None = None  # a client's, where the emulator makes certificates
+        self.client_key_file: str | None = None
         self.requests: list[Request] = []
         self._scripts: list[Script] = []
         self._stopping, self._numbers = threading.Event(), itertools.count(1)
         self._tls, self._names, self._folder = tls or cert_file is not None, names, ""
         self._pems: dict[str, bytes] = {}
         self._client_cert = client_cert, client_cert if auth_client_cert is None else auth_client_cert
-        self._certificates: Certificates | None = None
-        if cert_file is not None:
-            self._certificates = Certificates(cert_file, key_file or cert_file, ca_bundle_file or cert_file)
-        elif key_file or ca_bundle_file or (not tls and self._client_cert != ("none", "none")):
+        self._own_files = None if cert_file is None else (cert_file, key_file or cert_file)
+        if cert_file is None and (key_file or ca_bundle_file or (not tls and self._client_cert != ("none", "none"))):
             raise ValueError("key_file, ca_bundle_file and client_cert need tls=True or a cert_file")
-        if set(self._client_cert) - {"none", "optional", "required"}:
+        if set(self._client_cert) - set(MODES):
             raise ValueError('client_cert and auth_client_cert are "none", "optional" or "required"')
         self._ports, self._pid = [port, 0], 0
         self._listeners: dict[threading.Thread, socket.socket] = {}
@@ -88,43 +89,22 @@ class Emulator(Service):
 
         RuntimeError before `start()`: without addresses a client would go to the service itself.
         """
-        if not self.url:
-            raise RuntimeError("the emulator has no address before it is started: use it in a with, or call start()")
-        scope = {} if self.scope == SCOPES[0] else {"scope": self.scope}
-        return {
-            "base_url": self.base_url, "auth_url": self.auth_url, "credentials": self.credentials, **scope,
-            "env_file": False, "environ": {}, "trust_env": False, **self._paths()}
+        return {**self._settings(), "env_file": False, "environ": {}, "trust_env": False}
 
     @property
     def environ(self) -> dict[str, str]:
         """Return the same as variables, for a program of any language that reads the official ones."""
-        names = ("base_url", "auth_url", "credentials", "scope", *self._paths())
-        config = self.config
-        return {"GIGACHAT_" + name.upper(): str(config[name]) for name in names if name in config}
+        return {"GIGACHAT_" + name.upper(): str(value) for name, value in self._settings().items()}
 
-    def _paths(self) -> dict[str, str]:
-        held = self._certificates
-        if held is None:
-            return {}
-        paths = {"ca_bundle_file": held.ca_bundle_file}
-        if held.client_cert_file and held.client_key_file and self._client_cert != ("none", "none"):
-            paths.update(cert_file=held.client_cert_file, key_file=held.client_key_file)
-        return paths
-
-    @property
-    def ca_bundle_file(self) -> str | None:
-        """Return the file of what signed the server's certificate, None without TLS."""
-        return None if self._certificates is None else self._certificates.ca_bundle_file
-
-    @property
-    def client_cert_file(self) -> str | None:
-        """Return the file of a client's certificate, None where the emulator did not make one."""
-        return None if self._certificates is None else self._certificates.client_cert_file
-
-    @property
-    def client_key_file(self) -> str | None:
-        """Return the file of that certificate's key."""
-        return None if self._certificates is None else self._certificates.client_key_file
+    def _settings(self) -> dict[str, str]:
+        if not self.url:
+            raise RuntimeError("the emulator has no address before it is started: use it in a with, or call start()")
+        settings = {
+            "base_url": self.base_url, "auth_url": self.auth_url, "credentials": self.credentials,
+            "scope": "" if self.scope == SCOPES[0] else self.scope, "ca_bundle_file": self.ca_bundle_file}
+        if self._client_cert != ("none", "none"):
+            settings.update(cert_file=self.client_cert_file, key_file=self.client_key_file)
+        return {name: value for name, value in settings.items() if value}
 
     # -- What a test prepares and asks
 
@@ -161,7 +141,19 @@ class Emulator(Service):
         In place of a status it may be a callable: `(request) -> response`, which is a body, a status (int), what
         `emulator.response()` makes, or None for the service's own.
         """
-        script = make_script(status, headers, body, path, events, delay, fault, text)
+        given = {"status": status, "headers": headers, "body": body, "events": events}
+        others = [f"{name}=" for name, value in given.items() if value is not None]
+        if text is not None and (others or not isinstance(text, str)):
+            raise ValueError("text= is what the model says, a str, and goes together with path=, delay= and fault= "
+                             "alone" + f", not with {', '.join(others)}" * bool(others))
+        make, about = None, "the service's own" if text is None else f"the text {text[:40]!r}"
+        if callable(status):
+            make, about = status, getattr(status, "__name__", repr(status))
+        elif others or (text is None and not delay and not fault):
+            made = response(status, headers, body, events=events)
+            make, about = (lambda _: made), str(made.status)
+        about += "".join((f" for {path}" if path else "", f" with the fault {fault}" if fault else ""))
+        script = Script(path, make, float(delay), parse_fault(fault) if fault is not None else None, about, text)
         with self.lock:
             self._scripts.append(script)
 
@@ -218,16 +210,17 @@ class Emulator(Service):
         """Return a context for each port; started again, it is the same server, with the same authority."""
         if not self._tls:
             return [None]
-        if self._pems or self._certificates is None:
+        if self._own_files is None:
             self._pems = self._pems or make_certificates(self._names)
             if self._folder:
                 os.mkdir(self._folder, 0o700)
             else:
                 self._folder = tempfile.mkdtemp(prefix=_THREAD + "-")
                 weakref.finalize(self, _remove_folder, self._folder, os.getpid())  # where nobody calls stop()
-            self._certificates = write_certificates(self._folder, self._pems)
-        certificates = self._certificates
-        return [server_context(certificates, mode) for mode in self._client_cert]
+            *files, self.ca_bundle_file, self.client_cert_file, self.client_key_file = write_files(
+                self._folder, self._pems)
+        cert_file, key_file = self._own_files or files
+        return [server_context(cert_file, key_file, self.ca_bundle_file or "", mode) for mode in self._client_cert]
 
     def _remove_certificates(self) -> None:
         if self._folder:

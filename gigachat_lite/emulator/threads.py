@@ -11,7 +11,7 @@ import uuid
 from typing import Any
 
 from . import validation as v
-from .chat_v1 import Completion, complete, list_attachments, message_deltas, sse_events
+from .chat_v1 import Completion, complete, message_deltas, sse_events
 from .models import find_model, versioned_name
 from .state import Route, State
 from .text import as_dict, count_tokens
@@ -51,7 +51,7 @@ _ADDED = {"thread_id": v.TEXT, "model": v.any_value, "assistant_id": v.TEXT}
 
 def _read(state: State, request: Request, fields: dict[str, Any], *required: str) -> dict[str, Any]:
     """Return a body without what is null in it."""
-    body = v.read_object(request)
+    body = v.parse_object(request.raw)
     v.object_of(fields, *required, strict=state.strict)(body, "")
     return {name: value for name, value in body.items() if value is not None}
 
@@ -226,9 +226,8 @@ def _extend(state: State, body: dict[str, Any], request: Request) -> Thread:
     thread = find_thread(state, body["thread_id"]) if "thread_id" in body else None
     if state.strict:
         v.check_history(thread.messages + messages if thread else messages, whole=False)
-        v.check_attachments(messages, state.files)
         model = thread.model if thread else str(body.get("model"))
-        state.files.check_attached(list_attachments(messages), request.client_id, model)
+        state.files.check_attached(messages, request.client_id, model)
     thread = thread or _new_thread(state, body)
     for message in messages:
         thread.add(message)

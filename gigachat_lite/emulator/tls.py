@@ -5,22 +5,10 @@ from __future__ import annotations
 import pathlib
 import ssl
 import warnings
-from typing import Any, Mapping, NamedTuple, Sequence
+from typing import Any, Mapping, Sequence
 
 NAMES = ("localhost", "127.0.0.1", "::1")
-
-
-class Certificates(NamedTuple):
-    """Hold the paths of PEM files: what the server shows, what signed it, and a client's certificate, if there is one.
-
-    `ca_bundle_file` is what a client trusts, and what clients' certificates must be signed by.
-    """
-
-    cert_file: str
-    key_file: str
-    ca_bundle_file: str
-    client_cert_file: str | None = None
-    client_key_file: str | None = None
+MODES = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}  # of client_cert
 
 
 def make_certificates(names: Sequence[str]) -> dict[str, bytes]:
@@ -39,23 +27,22 @@ def make_certificates(names: Sequence[str]) -> dict[str, bytes]:
         "client.pem": client.cert_chain_pems[0].bytes(), "client.key": client.private_key_pem.bytes()}
 
 
-def write_certificates(folder: str, files: Mapping[str, bytes]) -> Certificates:
-    """Write what `make_certificates` made into a folder."""
+def write_files(folder: str, files: Mapping[str, bytes]) -> list[str]:
+    """Write files that nobody else may read, and return their paths."""
     paths = [pathlib.Path(folder) / name for name in files]
     for path, data in zip(paths, files.values()):
         path.touch(mode=0o600)
         path.write_bytes(data)
-    return Certificates(*map(str, paths))
+    return list(map(str, paths))
 
 
-def server_context(certificates: Certificates, client_cert: str) -> ssl.SSLContext:
-    """Make the context of a listener; `client_cert` is "none", "optional" or "required"."""
+def server_context(cert_file: str, key_file: str, ca_bundle_file: str, client_cert: str) -> ssl.SSLContext:
+    """Make the context of a listener; `client_cert` is one of `MODES`, and signed by what the bundle holds."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificates.cert_file, certificates.key_file)
-    context.verify_mode = {
-        "none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}[client_cert]
+    context.load_cert_chain(cert_file, key_file)
+    context.verify_mode = MODES[client_cert]
     if client_cert != "none":
-        context.load_verify_locations(certificates.ca_bundle_file)
+        context.load_verify_locations(ca_bundle_file)
     context.sni_callback = _remember_name
     return context
 

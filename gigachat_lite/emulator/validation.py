@@ -11,10 +11,10 @@ import json
 import math
 import re
 import sys
-from typing import Any, Callable, Container
+from typing import Any, Callable
 
 from .models import find_model
-from .web import HTTPError, Request, api_error
+from .web import HTTPError, api_error
 
 BUILT_IN = ("text2image", "get_file_content", "text2model3d")  # functions that run on the server
 MAX_DEPTH = 200  # brackets within brackets; more would end in a RecursionError somewhere
@@ -195,11 +195,8 @@ _CHECK_CHAT = {True: object_of(CHAT), False: object_of(_LENIENT_CHAT, strict=Fal
 # ---- Whole bodies
 
 
-def check_chat(body: dict[str, Any], known_files: Container[str], strict: bool) -> None:
-    """Refuse a question that the service would refuse; `known_files` are the ids that attachments may have.
-
-    Without `strict` only what could not be answered is refused.
-    """
+def check_chat(body: dict[str, Any], strict: bool) -> None:
+    """Refuse a question that the service would refuse; without `strict` only what could not be answered."""
     _CHECK_CHAT[strict](body, "")
     if not body.get("messages"):  # the service's own words are not known
         raise invalid_params("messages must not be empty")
@@ -207,7 +204,6 @@ def check_chat(body: dict[str, Any], known_files: Container[str], strict: bool) 
     if strict:
         check_history(body["messages"])
         check_functions(body.get("functions") or [], body.get("function_call"))
-        check_attachments(body["messages"], known_files)
 
 
 def check_history(messages: list[dict[str, Any]], whole: bool = True) -> None:
@@ -216,20 +212,21 @@ def check_history(messages: list[dict[str, Any]], whole: bool = True) -> None:
     A call of a function and its result are neighbours. A state id may stand for a call that was left out, but need not
     have a result: the functions that run on the server give one, too.
     """
+    no_result = invalid_params("every assistant function call must have a result in history")
     called = answerable = False
     for index, message in enumerate(messages):
         role, where = message["role"], f"messages[{index}]"
         if role == "system" and index:
             raise invalid_params("system message must be the first message")
         if called and role != "function":
-            raise invalid_params("every assistant function call must have a result in history")
+            raise no_result
         if role == "function" and not answerable:
             raise invalid_params("every assistant function result must have an assistant function call in history")
         _check_message(message, where)
         called = message.get("function_call") is not None
         answerable = called or (role == "assistant" and message.get("functions_state_id") is not None)
     if called and whole:
-        raise invalid_params("every assistant function call must have a result in history")
+        raise no_result
 
 
 def _check_message(message: dict[str, Any], where: str) -> None:
@@ -283,23 +280,7 @@ def check_schema(parameters: dict[str, Any]) -> None:
         waiting += reversed(inner)
 
 
-def check_attachments(messages: list[dict[str, Any]], known_files: Container[str]) -> None:
-    """Refuse what nobody has uploaded; the service's own words are not known."""
-    for index, message in enumerate(messages):
-        for place, file_id in enumerate(message.get("attachments") or []):
-            if file_id not in known_files:
-                where = f"messages[{index}].attachments[{place}]"
-                raise invalid_params(f"{where} must be the id of an uploaded file, and {quote(file_id)} is not")
-
-
 # ---- Syntax
-
-
-_NOT_JSON = object()
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")  # but Python reads it
 
 
 def _read_float(text: str) -> float:
@@ -309,30 +290,25 @@ def _read_float(text: str) -> float:
     return number
 
 
-_DECODER = json.JSONDecoder(parse_float=_read_float, parse_constant=_refuse_constant)
+# NaN and Infinity are not JSON, but Python reads them; int() refuses them.
+_DECODER = json.JSONDecoder(parse_float=_read_float, parse_constant=int)
 
 
 def is_json(text: str) -> bool:
     """Tell whether a text is JSON."""
-    return _decode(text) is not _NOT_JSON
-
-
-def _decode(data: bytes | str) -> Any:
-    """Return what a text means as JSON, or `_NOT_JSON`."""
     try:
-        return _DECODER.decode(data if isinstance(data, str) else data.decode("utf-8"))
+        _DECODER.decode(text)
+        return True
     except (ValueError, RecursionError):
-        return _NOT_JSON
-
-
-def read_object(request: Request) -> Any:
-    """Return the body as a JSON object."""
-    return parse_object(request.raw)
+        return False
 
 
 def parse_object(raw: bytes) -> Any:
     """Return a JSON object, in which every number is finite and nothing is nested too deeply."""
-    body = _decode(raw)
+    try:
+        body = _DECODER.decode(raw.decode("utf-8"))
+    except (ValueError, RecursionError):
+        body = None
     require_syntax(isinstance(body, dict))
     require_syntax(raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH or not _is_deep(body))
     return body
