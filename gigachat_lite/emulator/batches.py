@@ -22,14 +22,8 @@ class _Batch(NamedTuple):
     requests: dict[str, dict[str, Any]]  # by their ids
 
 
-def _check_scope(state: State) -> None:
-    """Refuse who does not pay for what he uses."""
-    if state.strict and state.scope != SCOPES[2]:
-        raise api_error(403)
-
-
 def _create(state: State, request: Request) -> Response:
-    _check_scope(state)
+    state.check_scope(SCOPES[2])
     method, now = request.query.get("method", ""), int(time.time())
     if method not in METHODS:  # the service's own words are not known
         raise v.invalid_params(f"method must be one of {', '.join(METHODS)}")
@@ -43,7 +37,7 @@ def _create(state: State, request: Request) -> Response:
 
 def _list(state: State, request: Request) -> Response:
     """Describe all batches, or one, which comes in a list too; each goes one state on with every look at it."""
-    _check_scope(state)
+    state.check_scope(SCOPES[2])
     wanted = request.query.get("batch_id")
     if wanted is not None and wanted not in state.batches:
         raise api_error(404, "Batch task not found")

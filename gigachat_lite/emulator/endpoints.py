@@ -9,7 +9,7 @@ from . import validation as v
 from .models import MODELS, SCOPES, find_model
 from .state import Route, State
 from .text import count_tokens, embedding_json
-from .web import Request, Response, api_error, json_response
+from .web import Request, Response, json_response
 
 MIN_WORDS = 20  # of a text that is to be judged
 LONG_SENTENCE = 12  # words; so long a sentence passes for a machine's here
@@ -55,16 +55,14 @@ def _embeddings(state: State, request: Request) -> Response:
 
 def _get_balance(state: State, request: Request) -> Response:
     """Tell what is left, to who pays in advance."""
-    if state.strict and state.scope == SCOPES[2]:
-        raise api_error(403)
+    state.check_scope(*SCOPES[:2])
     left = [{"usage": "GigaChat", "value": 900000}, {"usage": "embeddings", "value": 9999967}]
     return json_response({"balance": left})
 
 
 def _check_text(state: State, request: Request) -> Response:
     """Judge a text, for companies that pay for what they use; that it is too short has words of its own here."""
-    if state.strict and state.scope != SCOPES[2]:
-        raise api_error(403)
+    state.check_scope(SCOPES[2])
     body = v.parse_object(request.raw)
     v.object_of({"input": v.TEXT, "model": v.any_value}, "input", strict=state.strict)(body, "")
     model = find_model(body.get("model"), "aicheck")["id"]

@@ -162,9 +162,9 @@ class _Question:
         """Take out what matches, with its cue among the words about a parameter if possible, and is accepted."""
         found, about = [], word_stems(label).keys()
         for match in itertools.islice(pattern.finditer(self.rest), 20):
-            groups = match.groupdict()
-            cue = groups.get("cue") or ""
-            value = _convert(pattern, cue, groups["value"] or groups.get("rest") or "")
+            groups = match.groupdict("")
+            cue = groups.get("cue", "")
+            value = _convert(pattern, cue, groups["value"] or groups.get("rest", ""))
             if accepts(value):
                 found.append((not word_stems(cue).keys() & about, match.span(), value))
         if not found:

@@ -16,18 +16,17 @@ _ALL = string.ascii_letters + string.digits + string.punctuation + " "
 _LETTER = r"\\(?:x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|.)|[^\\]"
 _ATOM = re.compile(rf"\[(?P<denied>\^?)(?P<set>\]?(?:\\.|[^\\])*?)\]|(?P<letter>{_LETTER})", re.DOTALL)
 _RANGE = re.compile(rf"({_LETTER})(?:-({_LETTER}))?", re.DOTALL)
-# A group's name, the name of the one it repeats, what looks ahead or behind, and the end of flags.
-_GROUP = re.compile(r"\?(?:P?<([^\W\d]\w*)>|P=(\w+)\)|(<?[=!])|[aiLmsux]*(?:-[imsx]+)?([:)]))")
+_GROUP = re.compile(r"(?!\?)|\?:|\?P?<[^\W\d]\w*>")
 _REPEAT = re.compile(r"(?:([*+?])|\{(?=\d|,\d)(\d{0,4})(,?)(\d{0,4})\})[?+]?")
 
 
 def generate_match(pattern: str, seed: str) -> str:
     r"""Return a text that a pattern matches as a whole, another for another seed; ValueError where it is none.
 
-    What looks ahead or behind is left out of account.
+    As for engines that generate by automata, groups that look around, refer to others or set flags are none.
 
-    >>> len(generate_match("[A-Z]{3}-[0-9]{4}", "")), generate_match(r"^(a{2}b)c{2}\1$", "")
-    (8, 'aabccaab')
+    >>> len(generate_match("[A-Z]{3}-[0-9]{4}", "")), generate_match(r"^(a{2}b)c{2}$", "")
+    (8, 'aabcc')
     """
     if len(pattern) > MAX_TEXT:
         raise ValueError("too long")
@@ -43,8 +42,6 @@ class _Parser:
 
     def __init__(self, pattern: str, rng: random.Random) -> None:
         self.rest, self._rng, self._size = pattern, rng, 0
-        self._groups: dict[str, str] = {}
-        self._count = 0
 
     def parse(self, depth: int = 0) -> _Generator:
         """Read up to a closing bracket or the end."""
@@ -93,33 +90,19 @@ class _Parser:
         if sign == "." or letter in _CLASSES:
             return self._pick(_CLASSES.get(letter, string.ascii_letters))
         if letter.isdigit() and letter != "0":
-            return lambda: self._groups.get(letter, "")
+            raise ValueError("it refers to a group")
         text = "" if sign in "^$" else _unescape(sign)
         return lambda: text
 
     def _parse_group(self, depth: int) -> _Generator:
         kind = _GROUP.match(self.rest)
-        if kind is None and self.rest[:1] == "?":
-            raise ValueError("an unknown group")
-        self.rest = self.rest[kind.end():] if kind else self.rest
-        name, same, ahead, end = kind.groups() if kind else (None,) * 4
-        if same:
-            return lambda: self._groups.get(same, "")
-        if end == ")":  # flags
-            return str
-        names: list[str] = []
-        if kind is None or name:
-            self._count += 1
-            names = [str(self._count), *([name] if name else [])]
-        inner = self.parse(depth + 1)
+        if kind is None:
+            raise ValueError("a group that looks around, refers to another or has flags")
+        self.rest = self.rest[kind.end():]
+        make = self.parse(depth + 1)
         if not self._skip(")"):
             raise ValueError("a bracket is missing")
-
-        def make() -> str:
-            text = inner()
-            self._groups.update(dict.fromkeys(names, text))
-            return text
-        return str if ahead else make
+        return make
 
     def _pick(self, letters: str) -> _Generator:
         return lambda: self._rng.choice(letters)

@@ -71,9 +71,6 @@ class Emulator(Service):
         self._listeners: dict[threading.Thread, socket.socket] = {}
         self._connections: dict[threading.Thread, socket.socket] = {}
 
-    def __repr__(self) -> str:
-        return f"<Emulator {self.url or 'not started'}>"
-
     def __enter__(self) -> Emulator:
         return self.start()
 
@@ -192,7 +189,7 @@ class Emulator(Service):
                 sockets.append(listen(self.host, self._ports[index]))
                 self._ports[index] = sockets[index].getsockname()[1]
         except BaseException:
-            self._remove_certificates()
+            _remove_folder(self._folder, os.getpid())
             for sock in sockets:
                 sock.close()
             raise
@@ -221,10 +218,6 @@ class Emulator(Service):
                 self._folder, self._pems)
         cert_file, key_file = self._own_files or files
         return [server_context(cert_file, key_file, self.ca_bundle_file or "", mode) for mode in self._client_cert]
-
-    def _remove_certificates(self) -> None:
-        if self._folder:
-            _remove_folder(self._folder, os.getpid())
 
     def _url(self, listener: socket.socket) -> str:
         everywhere = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- not to listen, but to ask
@@ -256,7 +249,7 @@ class Emulator(Service):
             if thread is not threading.current_thread():  # a scripted callable may end its own emulator
                 thread.join(5)
         self._forget_finished()
-        self._remove_certificates()
+        _remove_folder(self._folder, os.getpid())
 
     def _forget_finished(self) -> None:
         with self.lock:
@@ -347,5 +340,5 @@ class Emulator(Service):
 
 def _remove_folder(folder: str, owner: int) -> None:
     """Remove a folder of certificates; not in a forked child, whose parent may still need it."""
-    if owner == os.getpid():
+    if folder and owner == os.getpid():
         shutil.rmtree(folder, ignore_errors=True)

@@ -8,7 +8,7 @@ from typing import Any, Callable, NamedTuple
 
 from .files import Files
 from .models import SCOPES
-from .web import Response
+from .web import Response, api_error
 
 PART_SECONDS = 0.05  # that a part of an answer would take, for `update_interval` where there is no `chunk_delay`
 
@@ -35,6 +35,11 @@ class State:
         self.batches: dict[str, Any] = {}
         self.assistants: dict[str, dict[str, Any]] = {}
         self.threads: dict[str, Any] = {}
+
+    def check_scope(self, *scopes: str) -> None:
+        """Refuse who has none of the scopes: some endpoints are for who pays in advance, some for who pays later."""
+        if self.strict and self.scope not in scopes:
+            raise api_error(403)
 
     def stream(self, render: Callable[[int], list[bytes]], interval: float | None) -> Response:
         """Return a stream of the events that `render` makes of so many parts each, for an `update_interval`."""
