@@ -22,8 +22,9 @@ from gigachat_lite.functions import ChatRun, Run
 from gigachat_lite.resources import Resource
 from gigachat_lite.sse import Stream
 from gigachat_lite.streams import ChatStream, ThreadStream
+from gigachat_lite.emulator.service import ROUTES
+from recorded import COUNTS, EMBEDDINGS, MODEL
 from servers import CHAT_BODY, CHAT_TEXT, STREAM_BODY, STREAM_TEXT, STREAM_TEXTS, reply, sse
-from test_emulator import COUNTS, EMBEDDINGS, MODEL
 from test_official import (
     ADDED,
     AI_CHECK,
@@ -739,6 +740,6 @@ def test_every_endpoint_has_rows_and_the_emulator_serves_no_other():
     assert {row.endpoint for row in CALLS.values()} == set(MAP)
     assert {CALLS[row.values[0]].endpoint for row in RECORDED} == set(MAP)
     versions = {"oauth": "{auth}", "v1": "{v1}", "v2": "{v2}"}
-    served = {f"{method} {versions[version]}/" + re.sub(r"\(.*?\)", "*", pattern)
-              for version, routes in Emulator()._routes.items() for method, pattern, _ in routes}
+    served = {f"{route.method} {versions[version]}/" + re.sub(r"\(.*?\)", "*", route.path)
+              for version, routes in ROUTES.items() for route in routes}
     assert served == {re.sub(r"\{(model|file|file_id)\}", "*", endpoint) for endpoint in MAP}

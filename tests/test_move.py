@@ -20,8 +20,8 @@ from urllib.parse import parse_qsl
 
 import pytest
 
+from recorded import COUNTS, EMBEDDINGS, MODEL
 from servers import CHAT_BODY, STREAM_BODY, Api, reply, sse
-from test_emulator import COUNTS, EMBEDDINGS, MODEL
 from test_official import (
     ADDED,
     AI_CHECK,

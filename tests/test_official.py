@@ -20,9 +20,10 @@ import uuid
 
 import pytest
 
+from caller import Caller, compact, shape
 from clients import crossed
 from gigachat_lite.emulator import Emulator
-from test_emulator import CHAT, COUNTS, EMBEDDINGS, MODEL, OAUTH, STREAM, Caller, compact, shape
+from recorded import CHAT, COUNTS, EMBEDDINGS, MODEL, OAUTH, STREAM
 
 KINDS = pytest.mark.parametrize("kind", ["sync", "async"])
 TEXTS = ["First text", "Second text"]

@@ -15,6 +15,8 @@ import gigachat_lite
 from gigachat_lite.emulator import FAULTS, Emulator
 from gigachat_lite.emulator.__main__ import main
 
+from .helpers import LONG
+
 PACKAGE = str(pathlib.Path(gigachat_lite.__file__).parent.parent)
 PYTHON = [sys.executable, "-S", "-E", "-c"]  # the quickest start
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and descriptors of POSIX")
@@ -28,7 +30,6 @@ import os, gigachat_lite
 with gigachat_lite.GigaChat() as giga:
     print(giga.chat("2 + 2?").choices[0].message.content, os.path.basename(os.environ.get("GIGACHAT_CERT_FILE", "")))
 """
-ASK_OFFICIAL = ASK_OURS.replace("gigachat_lite", "gigachat")
 # Log in and ask with the standard library; print what shows how the emulator was set up.
 PROBE = """
 import http.client, json, os, time, uuid
@@ -119,7 +120,7 @@ def ask_models(config):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
-def test_without_a_command_it_prints_the_settings_and_runs_until_a_signal(number, start):
+def test_without_a_command_it_runs_until_a_signal(number, start):
     process = start("--port", "0", "--scope", "GIGACHAT_API_B2B", "--verbose")
     lines = [process.stdout.readline().decode().rstrip()]
     while not lines[-1].startswith("GIGACHAT_SCOPE="):
@@ -135,7 +136,7 @@ def test_without_a_command_it_prints_the_settings_and_runs_until_a_signal(number
     assert err.decode().splitlines() == ["POST /api/v2/oauth 200", "GET /api/v1/models 200"]
 
 
-def test_where_it_cannot_listen_is_one_line_and_exit_code_1(capfd):
+def test_where_it_cannot_listen_is_one_line(capfd):
     with Emulator() as emulator:
         for host, port in ((emulator.host, emulator.port), ("192.0.2.1", 9), ("a" * 70, 9)):
             code, out, err = call(capfd, "--host", host, "--port", str(port), "--", *PYTHON, "print(1)")
@@ -173,28 +174,39 @@ def test_every_fault_is_listed_with_its_meaning(arguments, capfd):
 # ---- What a command finds
 
 
-@pytest.mark.parametrize("options", [
-    pytest.param([], id="http", marks=pytest.mark.long),
-    pytest.param(["--tls", "--client-cert", "required"], id="mTLS"),
+@posix
+@pytest.mark.parametrize("name", ["python", "python3", "python%d.%d" % sys.version_info[:2]])
+def test_python_is_the_interpreter_that_runs_this(name, start, tmp_path, monkeypatch):
+    for other in (name, "python2", "python3.1"):
+        (tmp_path / other).write_text("#!/bin/sh\necho another python\n")
+        (tmp_path / other).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    show = "import sys, gigachat_lite; print(sys.executable, gigachat_lite.__file__)"
+    process = start("--", name, "-c", show)
+    out, err = process.communicate(timeout=10)
+    assert (process.returncode, err) == (0, b"")
+    assert os.fsdecode(out) == f"{sys.executable} {gigachat_lite.__file__}\n"
+    for other in (str(tmp_path / name), "python2", "python3.1"):  # a path is taken at its word, other versions too
+        assert start("--", other, "-c", show).communicate(timeout=10)[0] == b"another python\n"
+
+
+@pytest.mark.parametrize(("options", "module"), [
+    pytest.param([], "gigachat_lite", id="http", marks=LONG),
+    pytest.param([], "gigachat", id="official", marks=LONG),
+    pytest.param(["--tls", "--client-cert", "required"], "gigachat_lite", id="mTLS"),
 ])
-def test_a_program_of_ours_runs_offline_as_it_is(options, capfd, monkeypatch, tmp_path):
-    if options:
-        pytest.importorskip("trustme")
+def test_a_program_runs_offline_as_it_is(options, module, capfd, monkeypatch, tmp_path):
+    pytest.importorskip("trustme" if options else module)
     monkeypatch.setenv("PYTHONPATH", PACKAGE)
     for name, value in {"BASE_URL": "https://gone.example", "USER": "me", "PASSWORD": "p", "TIMEOUT": "soon"}.items():
         monkeypatch.setenv("GIGACHAT_" + name, value)
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
-    (tmp_path / ".env").write_text("GIGACHAT_CREDENTIALS=YTpi\nGIGACHAT_SCOPE=GIGACHAT_API_CORP\nGIGACHAT_MODEL=Nope\n")
-    certificate = "client.pem" if options else ""
-    assert call(capfd, *options, "--", sys.executable, "-c", ASK_OURS) == (0, f"2 + 2 = 4 {certificate}\n", "")
-
-
-@pytest.mark.long
-def test_a_program_of_the_official_sdk_runs_offline_as_it_is(capfd, monkeypatch):
-    pytest.importorskip("gigachat")
-    monkeypatch.setenv("GIGACHAT_VERIFY_SSL_CERTS", "perhaps")
-    assert call(capfd, "--", sys.executable, "-c", ASK_OFFICIAL) == (0, "2 + 2 = 4 \n", "")
+    if module == "gigachat_lite":
+        settings = "GIGACHAT_CREDENTIALS=YTpi\nGIGACHAT_SCOPE=GIGACHAT_API_CORP\nGIGACHAT_MODEL=Nope\n"
+        (tmp_path / ".env").write_text(settings)
+    code, certificate = ASK_OURS.replace("gigachat_lite", module), "client.pem" if options else ""
+    assert call(capfd, *options, "--", sys.executable, "-c", code) == (0, f"2 + 2 = 4 {certificate}\n", "")
 
 
 @pytest.mark.parametrize("outer, expected", [
@@ -227,7 +239,7 @@ def test_the_variables_of_a_command(outer, expected, capfd, monkeypatch):
     (["--token-lifetime", "60", "--scope", "GIGACHAT_API_CORP", "--no-strict", "--chunk-delay", "30",
       "--max-connections", "2"], {"oauth": 200, "lifetime": 60, "unknown field": 200, "streams": [200, 200, 429]}),
 ], ids=["none", "all"])
-def test_the_options_reach_the_emulator_and_open_streams_do_not_hold_it(options, expected, capfd):
+def test_the_options_reach_the_emulator(options, expected, capfd):
     code, out, err = call(capfd, *options, "--", *PYTHON, PROBE)
     assert (code, err) == (0, "") and json.loads(out) == expected
 
@@ -240,7 +252,7 @@ def test_faults_spoil_answers_and_verbose_tells_without_secrets(capfd):
 
 
 @posix
-def test_a_command_has_the_streams_the_directory_and_the_open_files(capfdbinary, tmp_path):
+def test_a_command_has_streams_directory_and_open_files(capfdbinary, tmp_path):
     code = "import os, sys; os.write(1, sys.stdin.buffer.read() + os.read(int(sys.argv[1]), 9)); print(os.getcwd())"
     kept, readers = os.dup(0), []
     for text in (b"\x00\xff\r\nin", b"more"):
@@ -287,7 +299,7 @@ def test_a_command_that_cannot_run_is_one_sentence(name, mode, expected, capfd, 
 
 @posix
 @pytest.mark.parametrize("name", ["SIGTERM", pytest.param("SIGHUP", marks=pytest.mark.long)])
-def test_an_end_is_passed_on_and_an_interrupt_is_the_commands_alone(name, start):
+def test_which_signals_are_passed_on(name, start):
     process = start("--", *PYTHON, LISTEN, name, start_new_session=True)
     assert process.stdout.readline() == b"ready\n"
     for number in (signal.SIGINT, signal.SIGQUIT, getattr(signal, name)):
@@ -321,7 +333,7 @@ def test_a_closed_stderr_puts_nothing_on_stdout(start):
 
 
 @posix
-def test_a_blocked_sigchld_does_not_hide_the_end_of_the_command(capfd):
+def test_a_blocked_sigchld_hides_no_end(capfd):
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
     try:
         assert call(capfd, "--", *PYTHON, "raise SystemExit(3)")[0] == 3

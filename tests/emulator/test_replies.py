@@ -1,4 +1,4 @@
-"""What the emulator says and calls: pure functions, so tables and random dialogues are enough."""
+"""What the emulator says and calls: pure functions of the dialogue, so tables and random dialogues are enough."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 from gigachat_lite.emulator.canned import canned_reply, rephrase
 from gigachat_lite.emulator.function_calls import choose_call, compose_json
+from gigachat_lite.emulator.regex_text import generate_match
 from gigachat_lite.emulator.text import count_tokens, embedding_json, split_text, truncate_text
 
 INTRODUCTION = (
@@ -118,6 +119,19 @@ def test_choices_differ_and_the_first_is_the_text_itself():
         assert choices[0] == text and len(set(choices)) == 8 and all(text in choice for choice in choices)
 
 
+def test_patterns_are_matched():
+    for pattern in (r"^(да|нет)$", r"\+7 \(\d{3}\) \d{3}-\d\d-\d\d", r"(?P<y>\d{4})-(?:0[1-9]|1[0-2])", r"[а-яё]{5}",
+                    r"[^a-z]+@[\w.-]{3,8}\.(?:ru|com)", r"a*b+?c??", r"[\]\-.]{4}", r"[]x]{3}", r"\x41\u0416\n", "",
+                    r"[\x41-\x43]{9}", "{a}{,b"):
+        for seed in ("раз", "два"):
+            assert re.fullmatch(pattern, generate_match(pattern, seed)), pattern
+    for pattern in ("(", ")", "[", "a{2,1}", "*", "(?<", "\\", "[z-a]", "(" * 99, "x" * 9999, "(a)\\1", "(?=a)", "(?i)",
+                    "[" + r"\x41" * 999):
+        with pytest.raises(ValueError):
+            generate_match(pattern, "")
+    assert len(generate_match("(((a{999}){999}){999}){999}", "")) <= 5000
+
+
 # ---- Calls
 
 
@@ -162,9 +176,7 @@ def test_questions_call_the_function_that_fits(question, name, arguments, mode):
     ([{"role": "system", "content": "Какая погода?"}], FUNCTIONS, "auto"),
     ([{"role": "user"}], FUNCTIONS, "auto"),
     ([], FUNCTIONS, "auto"),
-], ids=[
-    "greeting", "chat", "thanks", "mode none", "no functions", "empty list", "built-in", "built-in forced", "unknown",
-    "after a result", "after a result, forced", "after an answer", "no question", "no content", "no messages"])
+])
 def test_what_fits_no_function_is_answered_in_words(messages, functions, mode):
     assert choose_call(messages, functions, mode) is None
 
@@ -259,7 +271,7 @@ def make_text(rng):
 
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, 6))])
-def test_arguments_fit_any_schema_and_are_the_same_each_time(seed):
+def test_arguments_fit_any_schema(seed):
     rng = random.Random(seed)
     for _ in range(50):
         names = ["city", "count", "flag", "list"]
@@ -296,7 +308,7 @@ def test_odd_schemas_are_no_harm(schema):
         assert name == "f" and len(json.dumps(arguments)) < 1_000_000
 
 
-def test_recursive_and_deep_schemas_and_huge_texts_take_no_time():
+def test_recursive_schemas_and_huge_texts_take_no_time():
     names = list("abcdefghij")
     node = {"properties": {name: {"$ref": "#/$defs/Node"} for name in names}, "required": names}
     deep = {"type": "string"}
@@ -311,7 +323,7 @@ def test_recursive_and_deep_schemas_and_huge_texts_take_no_time():
     assert time.perf_counter() - started < 5  # where the work grew with the square, minutes
 
 
-# ---- Streams, tokens, vectors
+# ---- Parts, tokens, vectors
 
 
 @pytest.mark.parametrize(("text", "tokens"), [
