@@ -18,11 +18,11 @@ import pytest
 from clients import new_client
 from gigachat_lite import Emulator, Obj, models
 from gigachat_lite.client import ChatResource
+from gigachat_lite.emulator.service import ROUTES
 from gigachat_lite.functions import ChatRun, Run
 from gigachat_lite.resources import Resource
 from gigachat_lite.sse import Stream
 from gigachat_lite.streams import ChatStream, ThreadStream
-from gigachat_lite.emulator.service import ROUTES
 from recorded import COUNTS, EMBEDDINGS, MODEL
 from servers import CHAT_BODY, CHAT_TEXT, STREAM_BODY, STREAM_TEXT, STREAM_TEXTS, reply, sse
 from test_official import (

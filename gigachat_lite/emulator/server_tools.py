@@ -111,11 +111,11 @@ def add_sources(messages: list[dict[str, Any]], said: str) -> tuple[str, dict[st
 
 _MODEL = b"; FBX 7.4.0 project file\n; an empty scene\nFBXHeaderExtension:  {\n\tFBXVersion: 7400\n}\nObjects:  {\n}\n"
 _JPEG_START = b"\xff\xd8\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0"
-# Quantization by 1; 64 by 64 pixels of one component; a code of one bit for "as the block before" and for "the end".
+# Quantization by 1; 256 by 256 pixels of one component; a code of one bit for "as the block before" and for "the end".
 _JPEG_END = (
-    b"\xff\xdb\0\x43\0" + b"\1" * 64 + b"\xff\xc0\0\x0b\x08\0\x40\0\x40\1\1\x11\0"
+    b"\xff\xdb\0\x43\0" + b"\1" * 64 + b"\xff\xc0\0\x0b\x08\1\0\1\0\1\1\x11\0"
     + b"".join(b"\xff\xc4\0\x14" + table + b"\1" + b"\0" * 16 for table in (b"\x00", b"\x10"))
-    + b"\xff\xda\0\x08\1\1\0\0\x3f\0" + b"\0" * 16 + b"\xff\xd9")
+    + b"\xff\xda\0\x08\1\1\0\0\x3f\0" + b"\0" * 256 + b"\xff\xd9")
 
 
 def make_jpeg(text: str) -> bytes:

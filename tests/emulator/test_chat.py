@@ -328,16 +328,16 @@ def test_when_the_first_version_draws(caller, fields, tag):
 
 
 def check_jpeg(data):
-    """Check the segments of a JPEG of 64 by 64 pixels (ITU T.81, B.1.1)."""
+    """Check the segments of a JPEG of 256 by 256 pixels (ITU T.81, B.1.1)."""
     marks, at = {}, 2
     while data[at + 1] != 0xDA:
         size = int.from_bytes(data[at + 2:at + 4], "big")
         assert data[at] == 0xFF
         marks[data[at + 1]], at = data[at + 4:at + 2 + size], at + 2 + size
     assert data[:2] == b"\xff\xd8" and data[-2:] == b"\xff\xd9" and list(marks) == [0xE0, 0xFE, 0xDB, 0xC0, 0xC4]
-    assert marks[0xE0].startswith(b"JFIF\0") and marks[0xC0][1:5] == b"\0\x40\0\x40"
+    assert marks[0xE0].startswith(b"JFIF\0") and marks[0xC0][1:5] == b"\1\0\1\0"
     assert "кот" in marks[0xFE].decode("utf-8")  # the question
-    assert data[at + 10:-2] == b"\0" * 16  # 64 blocks of two bits
+    assert data[at + 10:-2] == b"\0" * 256  # 1,024 blocks of two bits
 
 
 def test_a_picture_announces_itself_in_a_stream(caller):
