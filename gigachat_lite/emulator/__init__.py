@@ -9,7 +9,7 @@ sensible in Russian, the same each time. `enqueue()` scripts the next responses,
 alone, nothing of the client. The modules: `server` (sockets, with `connection`, `web` and `tls`), `scripts` and
 `faults`; `service` (routes, over `state`); the endpoints `auth`, `chat_v1`, `chat_v2`, `batches`, `threads`
 (assistants too), `function_specs` and `endpoints`; what they are made of: `validation`, `files`,
-`multipart`, `models`, `replies`, `canned`, `function_calls`, `server_tools`, `regex_text` and `text`.
+`models`, `replies`, `canned`, `function_calls`, `server_tools`, `regex_text` and `text`.
 """
 
 from __future__ import annotations

@@ -37,7 +37,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(list_faults())
         return 0
     port = options.port if options.port is not None else 0 if command else 8090
-    emulator = make_emulator(options, port)
+    emulator = Emulator(
+        options.host, port, scope=options.scope, token_lifetime=options.token_lifetime, strict=options.strict,
+        chunk_delay=options.chunk_delay, max_connections=options.max_connections, fault=options.fault,
+        tls=options.tls, client_cert=options.client_cert, names=sorted({*NAMES, options.host} - {""}),
+        on_response=log_request if options.verbose else None)
     try:
         emulator.start()
     except ImportError as exc:  # no trustme
@@ -54,15 +58,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run([own_interpreter(command[0]), *command[1:]], child_environ(emulator, os.environ))
     finally:
         emulator.stop()
-
-
-def make_emulator(options: argparse.Namespace, port: int) -> Emulator:
-    """Make the emulator that the options describe."""
-    return Emulator(
-        options.host, port, scope=options.scope, token_lifetime=options.token_lifetime, strict=options.strict,
-        chunk_delay=options.chunk_delay, max_connections=options.max_connections, fault=options.fault,
-        tls=options.tls, client_cert=options.client_cert, names=sorted({*NAMES, options.host} - {""}),
-        on_response=log_request if options.verbose else None)
 
 
 def read_options(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:

@@ -68,16 +68,14 @@ def _oauth(state: State, request: Request) -> Response:
     _check_rquid(state, request)
     login = _read_login(request, "basic", "bearer")  # some clients say Bearer, and the service takes it
     scope = request.form().get("scope", "")
-    if login is None:
-        raise api_error(400, "Can't decode 'Authorization' header", code=4)
-    if login != (CLIENT_ID, CLIENT_SECRET):
-        raise api_error(401, "credentials doesn't match db data", code=6)
-    if not scope:
-        raise api_error(400, "scope is empty", code=5)
-    if scope not in SCOPES:
-        raise api_error(400, "scope data format invalid", code=1)
-    if scope != state.scope:
-        raise api_error(400, "scope from db not fully includes consumed scope", code=7)
+    for wrong, status, code, message in (
+            (login is None, 400, 4, "Can't decode 'Authorization' header"),
+            (login != (CLIENT_ID, CLIENT_SECRET), 401, 6, "credentials doesn't match db data"),
+            (not scope, 400, 5, "scope is empty"),
+            (scope not in SCOPES, 400, 1, "scope data format invalid"),
+            (scope != state.scope, 400, 7, "scope from db not fully includes consumed scope")):
+        if wrong:
+            raise api_error(status, message, code)
     header = b'{"cty":"jwt","enc":"A256CBC-HS512","alg":"RSA-OAEP-256"}'
     token, end = _issue_token(state, header, 256, 16, 560, 32)
     return json_response({"access_token": token, "expires_at": int(end * 1000)})

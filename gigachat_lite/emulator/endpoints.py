@@ -19,11 +19,6 @@ _INPUT = {"model": v.any_value, "input": v.by_type({str: v.any_value, list: v.TE
 # ---- Models, token counts, embeddings
 
 
-def _list_models(state: State, request: Request) -> Response:
-    data = [find_model(name) for names in MODELS.values() for name in names]
-    return json_response({"object": "list", "data": data})
-
-
 def _read_texts(state: State, body: dict[str, Any], *types: str) -> list[str]:
     """Check a body with an input, and return its texts; a count of tokens knows every kind of model."""
     v.object_of(_INPUT, "input", strict=state.strict)(body, "")
@@ -77,23 +72,18 @@ def classify_text(text: str, detect: bool) -> dict[str, Any]:
     >>> classify_text("Коротко. Ясно.", True)
     {'category': 'human', 'characters': 14, 'tokens': 5, 'ai_intervals': []}
     """
-    intervals: list[list[int]] = []
-    kinds = set()
-    for match in re.finditer(r"[^.!?…]+[.!?…]*", text):
-        kinds.add(len(match.group().split()) >= LONG_SENTENCE)
-        if len(match.group().split()) >= LONG_SENTENCE:
-            start = match.start() + len(match.group()) - len(match.group().lstrip()) + 1
-            joined = intervals and start - intervals[-1][1] <= 2
-            intervals[-1:] = [[intervals[-1][0], match.end()]] if joined else [*intervals[-1:], [start, match.end()]]
-    covered = sum(end - start for start, end in intervals)
-    category = "mixed" if detect and len(kinds) > 1 else "ai" if 2 * covered > len(text) else "human"
+    sentences = list(re.finditer(r"[^\s.!?…][^.!?…]*[.!?…]*", text))
+    long = [sentence for sentence in sentences if len(sentence.group().split()) >= LONG_SENTENCE]
+    covered = sum(len(sentence.group()) for sentence in long)
+    category = "mixed" if detect and 0 < len(long) < len(sentences) else "ai" if 2 * covered > len(text) else "human"
     return {
         "category": category, "characters": len(text), "tokens": count_tokens(text),
-        "ai_intervals": intervals if category == "mixed" else []}
+        "ai_intervals": [[found.start() + 1, found.end()] for found in long] if category == "mixed" else []}
 
 
 ROUTES = [
-    Route("GET", "models", _list_models),
+    Route("GET", "models", lambda state, request: json_response(
+        {"object": "list", "data": [find_model(name) for names in MODELS.values() for name in names]})),
     Route("GET", "models/(.+)", lambda state, request, name: json_response(find_model(name))),
     Route("POST", "tokens/count", _count_tokens),
     Route("POST", "embeddings", _embeddings, generates=True),

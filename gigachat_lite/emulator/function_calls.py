@@ -112,8 +112,9 @@ def _nearest_example(function: dict[str, Any], words: Iterable[str]) -> tuple[fl
 
 # ---- What a question holds for arguments
 
-_GROUPS = {"двоих": 2, "троих": 3, "четверых": 4, "пятерых": 5, "шестерых": 6, "двое": 2, "трое": 3, "четверо": 4}
-_NUMERALS = ["ноль", "один", "два", "три", "четыре", "пять", "шесть", "семь", "восемь", "девять", "десять"]
+_NUMERALS = """ноль/один/два двоих двое/три троих трое/четыре четверых четверо/пять пятерых/шесть шестерых/семь/восемь/
+девять/десять"""
+_COUNTS = {word: count for count, words in enumerate(_NUMERALS.split("/")) for word in words.split()}
 _MONTHS = "января|февраля|марта|апреля|мая|июня|июля|августа|сентября|октября|ноября|декабря"
 # Places whose first form the ending alone does not tell; for "в Лондоне", "из Лондона" and "в Китае" it does.
 _PLACES = {stem: stems[0] for stems in (
@@ -155,8 +156,7 @@ class _Question:
         self.text, self.root, self.budget = question, root, 1000
         self.words = {stem: place for place, stem in enumerate(word_stems(question))}
         self.used: set[str] = set()
-        values = {**{word: number for number, word in enumerate(_NUMERALS)}, **_GROUPS}
-        self.rest = re.sub(r"\b(%s)\b" % "|".join(values), lambda found: str(values[found[0]]), question)
+        self.rest = re.sub(r"\b(%s)\b" % "|".join(_COUNTS), lambda found: str(_COUNTS[found[0]]), question)
 
     def take(self, pattern: Pattern[str], label: str, accepts: Callable[[Any], bool]) -> Any:
         """Take out what matches, with its cue among the words about a parameter if possible, and is accepted."""
@@ -301,8 +301,7 @@ def _fill_array(
     schema: dict[str, Any], label: str, query: _Question, needed: bool, given: list[Any], depth: int,
 ) -> Any:
     """Collect what the question has for an array, and make the items that it must have besides: at least one."""
-    sizes = {"minLength": schema.get("minItems"), "maxLength": schema.get("maxItems")}
-    low, most = _bounds(sizes, "string")
+    low, most = _bounds({"minLength": schema.get("minItems"), "maxLength": schema.get("maxItems")}, "string")
     least = max(low, min(1 if query.text else len(given) or 1, most))
     values: list[Any] = []
     while len(values) < max(min(most, 20), least) and query.budget > 0:
@@ -317,16 +316,15 @@ def _fill_array(
 
 def _choose_option(options: list[Any], query: _Question) -> Any:
     """Return the option that a question names first."""
-    named: list[tuple[int, int]] = []
-    for index, option in enumerate(options[:50]):
-        stems = word_stems(str(option)).keys() if isinstance(option, (str, int, float)) else set()
-        if stems and stems <= query.words.keys() - query.used:
-            named.append((min(query.words[stem] for stem in stems), index))
+    left = query.words.keys() - query.used
+    stems = {index: word_stems(str(option)).keys() for index, option in enumerate(options[:50])
+             if isinstance(option, (str, int, float))}
+    named = [(min(map(query.words.__getitem__, found)), index) for index, found in stems.items()
+             if found and found <= left]
     if not named:
         return _NOTHING
-    option = options[min(named)[1]]
-    query.used.update(word_stems(str(option)))
-    return option
+    query.used |= stems[min(named)[1]]
+    return options[min(named)[1]]
 
 
 def _from_question(schema: dict[str, Any], kind: str, label: str, query: _Question) -> Any:
@@ -347,10 +345,7 @@ def _from_question(schema: dict[str, Any], kind: str, label: str, query: _Questi
 def _text_patterns(schema: dict[str, Any], label: str) -> tuple[list[Pattern[str]], str]:
     """Return how a question may tell a text, and the text where it does not: by format, name or description."""
     texts = [str(schema.get("format")), *label.lower().split("\n", 1)]
-    for text, (purpose, patterns, otherwise) in itertools.product(texts, _PURPOSES[:-1]):
-        if purpose.search(text):
-            return patterns, otherwise
-    return _PURPOSES[-1][1:]
+    return next((found[1:] for text in texts for found in _PURPOSES[:-1] if found[0].search(text)), _PURPOSES[-1][1:])
 
 
 def _bounds(schema: dict[str, Any], kind: str) -> tuple[float, float]:

@@ -62,8 +62,8 @@ class _Parser:
             return atom
         self.rest = self.rest[found.end():]
         sign, low, comma, high = found.groups()
-        least = int(low or 0) if sign is None else 1 if sign == "+" else 0
-        most = int(high or (least + 3 if comma else low or 0)) if sign is None else 1 if sign == "?" else least + 3
+        least = 1 if sign == "+" else int(low or 0)
+        most = 1 if sign == "?" else int(high or (least + 3 if sign or comma else least))
         if most < least or least > MAX_REPEAT:
             raise ValueError("a repetition that cannot be")
 

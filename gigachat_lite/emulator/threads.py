@@ -79,8 +79,7 @@ def _create_assistant(state: State, request: Request) -> Response:
     _check_assistant(state, body, request)
     now = int(time.time())
     info: dict[str, Any] = {"assistant_id": str(uuid.uuid4()), "created_at": now}
-    given: dict[str, Any] = {name: body[name] for name in ("name", "instructions", "model") if name in body}
-    state.assistants[info["assistant_id"]] = {**info, **given, "updated_at": now, **body}
+    state.assistants[info["assistant_id"]] = {**info, **body, "updated_at": now}
     return json_response(info)
 
 
