@@ -7,7 +7,7 @@ import json
 import re
 from typing import Any
 
-from .text import as_dict, message_text
+from .text import JSONDict, as_dict, message_text
 
 _SUM = re.compile(r"(\d{1,9})\s?([-+*])\s?(\d{1,9})")
 _RANGE = re.compile(r"(?:от|from|с) (\d{1,4}) (?:до|to|по) (\d{1,4})", re.IGNORECASE)
@@ -39,7 +39,7 @@ _TOPICS = {
 # ---- Answers
 
 
-def canned_reply(messages: list[dict[str, Any]]) -> str:
+def canned_reply(messages: list[JSONDict]) -> str:
     """Return the answer to the last question of a dialogue, from the result of a function where that came last.
 
     >>> canned_reply([{"role": "user", "content": text} for text in ("Меня зовут Анна", "Как меня зовут?")])
@@ -80,11 +80,10 @@ def _solve(question: str) -> str:
     return ", ".join(map(str, range(int(found.group(1)), int(found.group(2)) + 1)[:200])) if found else ""
 
 
-_LABELS = {
-    "temperature": "температура", "weather": "погода", "forecast": "прогноз", "wind": "ветер", "humidity": "влажность",
-    "location": "место", "city": "город", "date": "дата", "time": "время", "name": "название", "price": "цена",
-    "rate": "курс", "currency": "валюта", "status": "состояние", "count": "количество", "total": "всего",
-    "message": "сообщение"}
+_LABELS = dict(re.findall(r"(\w+) (\w+)", """
+    temperature температура, weather погода, forecast прогноз, wind ветер, humidity влажность, location место, city город,
+    date дата, time время, name название, price цена, rate курс, currency валюта, status состояние, count количество,
+    total всего, message сообщение"""))
 
 
 def _describe_result(result: Any, question: str) -> str:

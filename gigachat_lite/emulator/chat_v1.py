@@ -12,7 +12,7 @@ from .models import versioned_name
 from .replies import Reply, call_function, count_prompt_tokens, say, say_scripted
 from .server_tools import choose_tool
 from .state import Route, State
-from .text import split_text
+from .text import JSONDict, split_text
 from .web import Request, Response, to_json
 
 WAITING = "Осталось примерно 10 секунд"  # while a picture is made; the service's own words are not known
@@ -21,7 +21,7 @@ WAITING = "Осталось примерно 10 секунд"  # while a picture
 class Completion(NamedTuple):
     """Hold an answer: its choices, what they cost, and the function of the server that was at work."""
 
-    choices: list[dict[str, Any]]
+    choices: list[JSONDict]
     usage: dict[str, int]
     tool: str | None = None
 
@@ -35,7 +35,7 @@ def _create(state: State, request: Request) -> Response:
     return state.stream(render, body.get("update_interval"))
 
 
-def complete_checked(state: State, body: dict[str, Any], owner: str | None, scripted: str | None = None) -> Completion:
+def complete_checked(state: State, body: JSONDict, owner: str | None, scripted: str | None = None) -> Completion:
     """Answer a chat after the checks, wherever it comes from."""
     v.check_chat(body, state.strict)
     if state.strict:
@@ -44,7 +44,7 @@ def complete_checked(state: State, body: dict[str, Any], owner: str | None, scri
 
 
 def complete(
-    body: dict[str, Any], files: Files, owner: str | None, variant: int = 0, scripted: str | None = None,
+    body: JSONDict, files: Files, owner: str | None, variant: int = 0, scripted: str | None = None,
 ) -> Completion:
     """Answer a chat; `variant` tells one answer from another, where it is made again, `scripted` is its text."""
     messages, functions, function_call = body["messages"], body.get("functions"), body.get("function_call")
@@ -66,7 +66,7 @@ def complete(
         "precached_prompt_tokens": 2}, tool)
 
 
-def _choose_built_in(messages: list[dict[str, Any]], functions: Any, function_call: Any) -> str | None:
+def _choose_built_in(messages: list[JSONDict], functions: Any, function_call: Any) -> str | None:
     """Return the function of the server that is to work: it needs "auto", and to be listed where functions are."""
     if isinstance(function_call, dict):
         name = str(function_call.get("name"))
@@ -77,7 +77,7 @@ def _choose_built_in(messages: list[dict[str, Any]], functions: Any, function_ca
     return choose_tool(messages, allowed) if function_call == "auto" else None
 
 
-def _make_message(reply: Reply) -> dict[str, Any]:
+def _make_message(reply: Reply) -> JSONDict:
     """Return a reply as a message; a tool's file stands before the words."""
     text = reply.text
     if reply.file:
@@ -92,7 +92,7 @@ def render_completion(model: str, completion: Completion) -> bytes:
     return to_json({"choices": completion.choices, **_metadata(model), "usage": completion.usage})
 
 
-def _metadata(model: str) -> dict[str, Any]:
+def _metadata(model: str) -> JSONDict:
     return {"created": int(time.time()), "model": versioned_name(model), "object": "chat.completion"}
 
 
@@ -102,7 +102,7 @@ def _render_events(model: str, completion: Completion, per_event: int) -> list[b
     A function call comes whole, in one delta; nobody has recorded how the service sends it, nor how it speaks of a
     function of its own that is still at work, which has a role for that.
     """
-    events: list[dict[str, Any]] = []
+    events: list[JSONDict] = []
     common = _metadata(model)
     for choice in completion.choices:
         index, deltas = choice["index"], message_deltas(choice["message"], per_event)
@@ -117,13 +117,13 @@ def _render_events(model: str, completion: Completion, per_event: int) -> list[b
     return sse_events(events)
 
 
-def message_deltas(message: dict[str, Any], per_event: int) -> list[dict[str, Any]]:
+def message_deltas(message: JSONDict, per_event: int) -> list[JSONDict]:
     """Return the deltas of a message, the first of which has all of it but the rest of the text."""
     deltas = [{"content": text} for text in split_text(message["content"], per_event)]
     return [{**message, **deltas[0]}, *deltas[1:]]
 
 
-def sse_events(events: list[dict[str, Any]]) -> list[bytes]:
+def sse_events(events: list[JSONDict]) -> list[bytes]:
     """Return the bytes of events, and of the one that ends a stream."""
     return [b"data: %b\n\n" % data for data in [*map(to_json, events), b"[DONE]"]]
 

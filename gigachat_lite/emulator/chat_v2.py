@@ -15,7 +15,7 @@ from .models import find_model, versioned_name
 from .replies import Reply, call_function, count_prompt_tokens, say, say_scripted
 from .server_tools import choose_tool
 from .state import Route, State
-from .text import as_dict, as_list, split_text
+from .text import JSONDict, as_dict, as_list, split_text
 from .threads import find_assistant, find_thread
 from .web import Request, Response, api_error, json_response, to_json
 
@@ -108,23 +108,20 @@ _CHAT = {
     "stream": v.FLAG, "disable_filter": v.FLAG, "flags": v.TEXTS,
     **dict.fromkeys(("assistant_id", "memory_id", "tools_state_id"), v.TEXT),
 }
-_LENIENT_PART = v.by_type({str: v.any_value, dict: v.any_value})
 _LENIENT_FORMAT = v.object_of({"type": v.TEXT, "schema": v.OBJECT, "regex": v.TEXT}, strict=False)
+_LENIENT_CONTENT = v.by_type({str: v.any_value, list: v.list_of(v.of_type(str, dict))})
 _LENIENT_CHAT = {  # what the emulator itself reads
-    "messages": v.list_of(v.object_of({
-        "role": v.TEXT, "content": v.by_type({str: v.any_value, list: v.list_of(_LENIENT_PART)})}, strict=False)),
+    "messages": v.list_of(v.object_of({"role": v.TEXT, "content": _LENIENT_CONTENT}, strict=False)),
     "model_options": v.object_of({
         **{name: _OPTIONS[name] for name in ("max_tokens", "update_interval")}, "response_format": _LENIENT_FORMAT,
     }, strict=False),
     "tools": v.list_of(v.of_type(dict, str)),
     "tool_config": v.object_of(_TOOL_CONFIG, strict=False),
-    "storage": v.any_value,
-    "assistant_id": v.any_value,
 }
 _CHECK = {True: v.object_of(_CHAT), False: v.object_of(_LENIENT_CHAT, strict=False)}
 
 
-def _check_chat(body: dict[str, Any], strict: bool) -> None:
+def _check_chat(body: JSONDict, strict: bool) -> None:
     """Refuse a question that the service would refuse; without `strict` only what could not be answered.
 
     The model is looked at by who knows the assistants, as one of them may stand for it.
@@ -139,7 +136,7 @@ def _check_chat(body: dict[str, Any], strict: bool) -> None:
         _check_tool_config(body.get("tool_config") or {}, [function["name"] for function in functions])
 
 
-def _check_history(messages: list[dict[str, Any]]) -> None:
+def _check_history(messages: list[JSONDict]) -> None:
     """Refuse a dialogue in which calls and results do not follow one another.
 
     A late system message is let through: the service makes one of a user of it.
@@ -174,7 +171,7 @@ def _check_roles(role: str, calls: int, results: int, where: str) -> None:
         raise v.invalid_params(f"{where}.content: function_result is required for role {role}")
 
 
-def _check_tool_config(config: dict[str, Any], names: list[str]) -> None:
+def _check_tool_config(config: JSONDict, names: list[str]) -> None:
     """Refuse a `tool_config` that cannot be obeyed; the service's own words are not known."""
     function, tool = config.get("function_name"), config.get("tool_name")
     if config.get("mode") == "forced" and (function is None) == (tool is None):
@@ -189,13 +186,13 @@ def _check_tool_config(config: dict[str, Any], names: list[str]) -> None:
 # ---- In the terms of the first version
 
 
-def _v1_message(message: dict[str, Any]) -> dict[str, Any]:
+def _v1_message(message: JSONDict) -> JSONDict:
     """Return a message as the first version has it."""
     content = message.get("content")
     parts = [{"text": content}] if isinstance(content, str) else [
         {"text": part} if isinstance(part, str) else part for part in content or []]
     texts = [part["text"] for part in parts if isinstance(part.get("text"), str)]
-    made: dict[str, Any] = {"role": message.get("role"), "content": "\n".join(texts)}
+    made: JSONDict = {"role": message.get("role"), "content": "\n".join(texts)}
     for part in parts:
         call, result = part.get("function_call"), part.get("function_result")
         if call is not None:
@@ -207,7 +204,7 @@ def _v1_message(message: dict[str, Any]) -> dict[str, Any]:
     return {**made, "attachments": [file_id for file_id in ids if isinstance(file_id, str)]}
 
 
-def _list_functions(body: dict[str, Any]) -> list[dict[str, Any]]:
+def _list_functions(body: JSONDict) -> list[JSONDict]:
     """Return the descriptions of functions among the tools."""
     tools = [as_dict(tool).get("functions") for tool in body.get("tools") or []]
     return [function for tool in tools for function in as_list(as_dict(tool).get("specifications"))]
@@ -238,7 +235,7 @@ def _create(state: State, request: Request) -> Response:
     return state.stream(render, (body.get("model_options") or {}).get("update_interval"))
 
 
-def _find_model(state: State, body: dict[str, Any]) -> str:
+def _find_model(state: State, body: JSONDict) -> str:
     """Return the model, which an assistant or a thread may stand for."""
     model, assistant = body.get("model"), body.get("assistant_id")
     thread = as_dict(body.get("storage")).get("thread_id")
@@ -249,9 +246,7 @@ def _find_model(state: State, body: dict[str, Any]) -> str:
     return find_model(model, "chat")["id"]
 
 
-def _make_reply(
-    state: State, body: dict[str, Any], messages: list[dict[str, Any]], request: Request,
-) -> tuple[str | None, Reply]:
+def _make_reply(state: State, body: JSONDict, messages: list[JSONDict], request: Request) -> tuple[str | None, Reply]:
     """Call a function, use a tool, whose name is returned too, or say something."""
     config, options = body.get("tool_config") or {}, body.get("model_options") or {}
     forced, wanted, idle = config.get("function_name"), config.get("tool_name"), config.get("mode") == "none"
@@ -267,12 +262,12 @@ def _make_reply(
                      options.get("max_tokens"))
 
 
-def _message_head(reply: Reply, tool: str | None) -> dict[str, Any]:
+def _message_head(reply: Reply, tool: str | None) -> JSONDict:
     """Return the beginning of a message, with a state where a function was called or a tool at work."""
     return {"role": "assistant", **({"tool_state_id": str(uuid.uuid4())} if reply.call or tool else {})}
 
 
-def _parts_of(reply: Reply) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def _parts_of(reply: Reply) -> tuple[list[JSONDict], JSONDict]:
     """Return the part of the file that a tool has made, if any, and that of a call or of what a text says."""
     if reply.call:
         return [], {"function_call": {"id": str(uuid.uuid4()), **reply.call}}
@@ -281,13 +276,11 @@ def _parts_of(reply: Reply) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     return made, {"text": reply.text, **({"inline_data": reply.sources} if reply.sources else {})}
 
 
-def _render_events(
-    metadata: dict[str, Any], reply: Reply, tool: str | None, end: dict[str, Any], per_event: int,
-) -> list[bytes]:
+def _render_events(metadata: JSONDict, reply: Reply, tool: str | None, end: JSONDict, per_event: int) -> list[bytes]:
     """Return the events of a stream: a tool's, those of the words, and the last, which holds a call whole."""
     made, last = _parts_of(reply)
     work = {"id": "", "name": tool}
-    parts: list[tuple[str, dict[str, Any]]] = []
+    parts: list[tuple[str, JSONDict]] = []
     if tool:
         parts = [("tool.in_progress", {"tool_execution": work}),
                  ("tool.completed", {"tool_execution": {**work, "status": "success"}})]

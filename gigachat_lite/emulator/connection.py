@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import socket
@@ -45,22 +46,6 @@ def _format_head(response: Response, request: Request | None, framing: str, clos
         fields += [(name, value) for name, value in response.headers.items() if value is not None]
     lines = [f"HTTP/1.1 {response.status} {REASONS.get(response.status, '')}", *map(": ".join, fields), "", ""]
     return "\r\n".join(lines).encode("latin-1", "replace")
-
-
-def _first_bytes(parts: list[bytes], size: int | None) -> list[bytes]:
-    """Return the parts up to a number of bytes in all.
-
-    >>> _first_bytes([b"abc", b"def"], 4), _first_bytes([b"abc"], 0)
-    ([b'abc', b'd'], [b''])
-    """
-    kept: list[bytes] = []
-    for part in parts:
-        kept.append(part[:size])
-        if size is not None:
-            size -= len(kept[-1])
-        if size == 0:
-            break
-    return kept
 
 
 class Connection:
@@ -188,7 +173,9 @@ class Connection:
     def _send_parts(self, response: Response, head: bytes, parts: list[bytes], chunked: bool) -> bool:
         """Send head and body, the head with the first part: alone it would wait for an acknowledgement (Nagle)."""
         broken = response.delivery in ("cut", "stall", "reset")
-        parts = _first_bytes(parts, response.at if broken else None)
+        if broken and response.at is not None:
+            starts = [end - len(part) for part, end in zip(parts, itertools.accumulate(map(len, parts)))]
+            parts = [part[:response.at - start] for part, start in zip(parts, starts) if start < response.at] or [b""]
         if chunked:
             parts = [b"%x\r\n%b\r\n" % (len(part), part) if part else b"" for part in parts]
             parts[-1] += b"" if broken else b"0\r\n\r\n"

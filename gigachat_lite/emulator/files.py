@@ -72,16 +72,14 @@ class Files:
         owner = request.client_id
         return self.store(owner, file.filename, file.content, file.content_type, purpose or PURPOSES[0])
 
-    def store(
-        self, owner: str | None, filename: str, content: bytes, content_type: str, purpose: str,
-    ) -> dict[str, Any]:
+    def store(self, owner: str | None, filename: str, content: bytes, mime: str, purpose: str) -> dict[str, Any]:
         """Store a file of anybody's, as those that the service makes itself; return its description."""
-        kind = find_kind(content_type)
+        kind = find_kind(mime)
         info: dict[str, Any] = {
             "id": str(uuid.uuid4()), "object": "file", "bytes": len(content), "created_at": int(time.time()),
             "filename": filename, "purpose": purpose, "access_policy": "private",
             "modalities": None if kind is None else [kind]}
-        self._files[info["id"]] = _File(owner, info, content, content_type)
+        self._files[info["id"]] = _File(owner, info, content, mime)
         return info
 
     def look_up(self, file_id: object) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ import math
 import re
 from typing import Any, Callable, Iterable, Pattern
 
-from .text import as_dict, as_list, message_text
+from .text import JSONDict, as_dict, as_list, message_text
 
 # ---- Words, and which of them mean the same
 
@@ -64,9 +64,7 @@ def _split_name(name: str) -> str:
 _NOTHING: Any = object()
 
 
-def choose_call(
-    messages: list[dict[str, Any]], functions: Any, function_call: Any = None,
-) -> tuple[str, dict[str, Any]] | None:
+def choose_call(messages: list[JSONDict], functions: Any, function_call: Any = None) -> tuple[str, JSONDict] | None:
     """Return name and arguments of the function that the service would call, None where it would answer in words.
 
     A result at the end is answered, `{"name": …}` is obeyed, and else the function that shares most words with the
@@ -87,7 +85,7 @@ def choose_call(
     return str(chosen.get("name")), _fill_arguments(chosen, question, as_dict(forced.get("partial_arguments")))
 
 
-def _score(function: dict[str, Any], words: Iterable[str]) -> float:
+def _score(function: JSONDict, words: Iterable[str]) -> float:
     """Return how well a function fits the words of a question; from 2 on it is worth a call.
 
     A word of its name counts 3, of its description 2, of its parameters 1; an example as a whole up to 4.
@@ -100,9 +98,9 @@ def _score(function: dict[str, Any], words: Iterable[str]) -> float:
     return score + 4 * _nearest_example(function, words)[0]
 
 
-def _nearest_example(function: dict[str, Any], words: Iterable[str]) -> tuple[float, dict[str, Any]]:
+def _nearest_example(function: JSONDict, words: Iterable[str]) -> tuple[float, JSONDict]:
     """Return which share of the words of a question and of the nearest example are the same, and its arguments."""
-    asked, best = set(words), (0.0, {})  # type: set[str], tuple[float, dict[str, Any]]
+    asked, best = set(words), (0.0, {})  # type: set[str], tuple[float, JSONDict]
     for example in map(as_dict, as_list(function.get("few_shot_examples"))[:50]):
         request = word_stems(str(example.get("request"))).keys()
         share = len(request & asked) / max(len(request), len(asked), 1)
@@ -203,7 +201,7 @@ _EMPTY: dict[str, Callable[[], Any]] = {
     "string": str, "integer": int, "number": int, "boolean": bool, "array": list, "object": dict, "null": lambda: None}
 
 
-def compose_json(messages: list[dict[str, Any]], schema: dict[str, Any]) -> str:
+def compose_json(messages: list[JSONDict], schema: JSONDict) -> str:
     """Return an answer that a schema allows, indented as the service has it: every field, of the question if it can.
 
     >>> print(compose_json([{"role": "user", "content": "Сколько?"}], {"properties": {"n": {"type": "integer"}}}))
@@ -219,7 +217,7 @@ def compose_json(messages: list[dict[str, Any]], schema: dict[str, Any]) -> str:
         _fill({**whole, "required": properties} if properties else whole, "", query), ensure_ascii=False, indent=4)
 
 
-def _fill_arguments(function: dict[str, Any], question: str, partial: dict[str, Any]) -> dict[str, Any]:
+def _fill_arguments(function: JSONDict, question: str, partial: JSONDict) -> JSONDict:
     """Return arguments that the schema allows: those given, an example's where it is near, and else made ones."""
     share, example = _nearest_example(function, _Question(question).words)
     query = _Question("" if share == 1.0 else question, function["parameters"])  # the very example needs no guesses
@@ -229,11 +227,11 @@ def _fill_arguments(function: dict[str, Any], question: str, partial: dict[str, 
     return {**partial, **_fill_object({"properties": left, "required": needed}, query, example if share > 0.5 else {})}
 
 
-def _required(schema: dict[str, Any]) -> list[str]:
+def _required(schema: JSONDict) -> list[str]:
     return [name for name in as_list(schema.get("required")) if isinstance(name, str)]
 
 
-def _resolve_schema(schema: Any, query: _Question, depth: int = 0) -> dict[str, Any]:
+def _resolve_schema(schema: Any, query: _Question, depth: int = 0) -> JSONDict:
     """Return a schema with its reference followed, all of `allOf` and the first variant that is not null in it."""
     schema, query.budget = as_dict(schema), query.budget - 1
     parts = as_list(schema.get("allOf"))[:9]
@@ -244,7 +242,7 @@ def _resolve_schema(schema: Any, query: _Question, depth: int = 0) -> dict[str, 
         for key in schema["$ref"].split("/")[1:9]:
             target = as_dict(target).get(key)
         parts.append(target)
-    whole: dict[str, Any] = {k: v for k, v in schema.items() if k not in ("allOf", "anyOf", "oneOf", "$ref")}
+    whole: JSONDict = {k: v for k, v in schema.items() if k not in ("allOf", "anyOf", "oneOf", "$ref")}
     for part in parts if depth < 9 and query.budget > 0 else []:
         part = _resolve_schema(part, query, depth + 1)
         both = {**as_dict(part.get("properties")), **as_dict(whole.get("properties"))}
@@ -253,7 +251,7 @@ def _resolve_schema(schema: Any, query: _Question, depth: int = 0) -> dict[str, 
     return whole
 
 
-def _type_of(schema: dict[str, Any]) -> str:
+def _type_of(schema: JSONDict) -> str:
     """Return the first type of a schema, null last, or what its other keys tell."""
     kinds = schema.get("type")
     known = [kind for kind in as_list(kinds) or [kinds] if isinstance(kind, str) and kind in _EMPTY]
@@ -280,12 +278,10 @@ def _fill(schema: Any, label: str, query: _Question, needed: bool = True, given:
     return known[0] if known else _default_value(schema, kind, label, query)
 
 
-def _fill_object(
-    schema: dict[str, Any], query: _Question, given: dict[str, Any], needed: bool = True, depth: int = 0,
-) -> Any:
+def _fill_object(schema: JSONDict, query: _Question, given: JSONDict, needed: bool = True, depth: int = 0) -> Any:
     """Fill what an object requires and what the question has something for, in the order of its properties."""
     properties, required = as_dict(schema.get("properties")), dict.fromkeys(_required(schema))
-    filled: dict[str, Any] = {}
+    filled: JSONDict = {}
     for name, wanted in [*((n, needed) for n in required), *((n, False) for n in properties if n not in required)]:
         if wanted or query.budget > 0:
             filled[name] = _fill(properties.get(name), name, query, wanted or name in given, given.get(name), depth + 1)
@@ -297,9 +293,7 @@ def _fill_object(
     return {name: filled[name] for name in {**properties, **required} if filled.get(name, _NOTHING) is not _NOTHING}
 
 
-def _fill_array(
-    schema: dict[str, Any], label: str, query: _Question, needed: bool, given: list[Any], depth: int,
-) -> Any:
+def _fill_array(schema: JSONDict, label: str, query: _Question, needed: bool, given: list[Any], depth: int) -> Any:
     """Collect what the question has for an array, and make the items that it must have besides: at least one."""
     low, most = _bounds({"minLength": schema.get("minItems"), "maxLength": schema.get("maxItems")}, "string")
     least = max(low, min(1 if query.text else len(given) or 1, most))
@@ -327,7 +321,7 @@ def _choose_option(options: list[Any], query: _Question) -> Any:
     return options[min(named)[1]]
 
 
-def _from_question(schema: dict[str, Any], kind: str, label: str, query: _Question) -> Any:
+def _from_question(schema: JSONDict, kind: str, label: str, query: _Question) -> Any:
     """Return what a question holds for a parameter that is no collection."""
     if kind == "boolean":
         shared = {word for word in query.words.keys() & word_stems(label).keys() if len(word) > 2} - query.used
@@ -342,13 +336,13 @@ def _from_question(schema: dict[str, Any], kind: str, label: str, query: _Questi
     return _NOTHING
 
 
-def _text_patterns(schema: dict[str, Any], label: str) -> tuple[list[Pattern[str]], str]:
+def _text_patterns(schema: JSONDict, label: str) -> tuple[list[Pattern[str]], str]:
     """Return how a question may tell a text, and the text where it does not: by format, name or description."""
     texts = [str(schema.get("format")), *label.lower().split("\n", 1)]
     return next((found[1:] for text in texts for found in _PURPOSES[:-1] if found[0].search(text)), _PURPOSES[-1][1:])
 
 
-def _bounds(schema: dict[str, Any], kind: str) -> tuple[float, float]:
+def _bounds(schema: JSONDict, kind: str) -> tuple[float, float]:
     """Return the least and the greatest number, or length of a text, that a schema allows."""
     def read(key: str, move: float = 0) -> list[float]:
         bound: Any = schema.get(key)
@@ -362,7 +356,7 @@ def _bounds(schema: dict[str, Any], kind: str) -> tuple[float, float]:
     return least, min([1e15, *read("maximum"), *read("exclusiveMaximum", -step)])
 
 
-def _allows(schema: dict[str, Any], kind: str, value: Any) -> bool:
+def _allows(schema: JSONDict, kind: str, value: Any) -> bool:
     """Tell whether a schema allows a text, a number or a boolean."""
     low, high = _bounds(schema, kind)
     if isinstance(value, str):
@@ -374,7 +368,7 @@ def _allows(schema: dict[str, Any], kind: str, value: Any) -> bool:
     return isinstance(value, int if kind == "integer" else (int, float)) and low <= value <= high
 
 
-def _default_value(schema: dict[str, Any], kind: str, label: str, query: _Question) -> Any:
+def _default_value(schema: JSONDict, kind: str, label: str, query: _Question) -> Any:
     """Return a value that a schema allows where neither the question nor the schema name one."""
     low, high = _bounds(schema, kind)
     if kind == "string":

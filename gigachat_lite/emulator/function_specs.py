@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -13,24 +14,14 @@ from .web import HTTPError, Request, Response, json_response
 RULES_VERSION = "1.0.5"  # of what descriptions of functions are held against
 MAX_PARTS = 100_000  # of an OpenAPI document with its references followed
 METHODS = ("get", "post", "put", "patch", "delete", "head", "options", "trace")
-_TYPES = {
-    "name": ("string", str), "description": ("string", str), "parameters": ("object", dict),
-    "return_parameters": ("object", dict), "few_shot_examples": ("array", list)}
-
-
 def validate_function(function: dict[str, Any]) -> dict[str, Any]:
     """Tell what is wrong with a description; of the words only those for a missing name or example are known."""
     errors = [_problem(f"{name} is required") for name in ("name", "parameters") if function.get(name) is None]
-    for name, (kind, expected) in _TYPES.items():
-        if function.get(name) is not None and not isinstance(function[name], expected):
-            errors.append(_problem(f"Invalid type. Expected: {kind}", name))
-    own = function.get("name")
-    if isinstance(own, str) and not v.FUNCTION_NAME.fullmatch(own):
-        errors.append(_problem(f"Invalid function name {v.quote(own)}", "name"))
     try:
-        v.check_schema(as_dict(function.get("parameters")))
-    except HTTPError:
-        errors.append(_problem("Invalid schema", "parameters"))
+        v.object_of(v.FUNCTION, strict=False)(function, "")
+        v.check_functions([{"parameters": {}, "name": "any", **function}], None)
+    except HTTPError as error:
+        errors = errors or [_problem(json.loads(error.response.body.decode("utf-8"))["message"])]
     result = {"status": 200, "message": "Incorrect function syntax" if errors else "Function is valid"}
     found = "errors" if errors else "warnings"
     problems = errors or [_problem(f"{name} are missing") for name in ("few_shot_examples", "return_parameters")

@@ -8,10 +8,9 @@ from .web import api_error
 
 SCOPES = ("GIGACHAT_API_PERS", "GIGACHAT_API_B2B", "GIGACHAT_API_CORP")
 MODELS = {  # as recorded, in its order
-    "chat": (
-        "GigaChat", "GigaChat-2", "GigaChat-2-Max", "GigaChat-2-Max-preview", "GigaChat-2-Pro",
-        "GigaChat-2-Pro-preview", "GigaChat-2-preview", "GigaChat-Max", "GigaChat-Max-preview", "GigaChat-Plus",
-        "GigaChat-Pro", "GigaChat-Pro-preview", "GigaChat-preview"),
+    "chat": tuple("GigaChat" + name for name in (
+        "", "-2", "-2-Max", "-2-Max-preview", "-2-Pro", "-2-Pro-preview", "-2-preview", "-Max", "-Max-preview", "-Plus",
+        "-Pro", "-Pro-preview", "-preview")),
     "filter": ("GigaFilter",),
     "aicheck": ("GigaCheckClassification", "GigaCheckDetection"),
     "embedder": ("Embeddings", "Embeddings-2", "EmbeddingsGigaR", "GigaEmbeddings-3B-2025-09"),

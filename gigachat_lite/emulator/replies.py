@@ -10,7 +10,7 @@ from .files import Files
 from .function_calls import choose_call, compose_json
 from .regex_text import generate_match
 from .server_tools import GeneratedFile, add_sources, generate_file, read_document
-from .text import as_list, count_tokens, message_text, truncate_text
+from .text import JSONDict, as_list, count_tokens, message_text, truncate_text
 from .web import api_error, to_json
 
 
@@ -20,13 +20,13 @@ class Reply(NamedTuple):
     text: str
     finish_reason: str
     tokens: int
-    call: dict[str, Any] | None = None
+    call: JSONDict | None = None
     file: GeneratedFile | None = None
-    sources: dict[str, Any] | None = None
+    sources: JSONDict | None = None
     state_id: str = ""  # where a function was called, a file made or a document read
 
 
-def count_prompt_tokens(messages: list[dict[str, Any]], described: Any, files: Files) -> int:
+def count_prompt_tokens(messages: list[JSONDict], described: Any, files: Files) -> int:
     """Return what a dialogue costs, with the functions or tools that are described to the model, and attachments."""
     ids = [file_id for message in messages for file_id in as_list(message.get("attachments"))]
     tokens = 8 + sum(4 + count_tokens(message.get("content") or "") for message in messages)
@@ -34,7 +34,7 @@ def count_prompt_tokens(messages: list[dict[str, Any]], described: Any, files: F
     return tokens + sum(files.count_tokens(file_id) for file_id in ids if isinstance(file_id, str))
 
 
-def call_function(messages: list[dict[str, Any]], functions: Any, function_call: Any) -> Reply | None:
+def call_function(messages: list[JSONDict], functions: Any, function_call: Any) -> Reply | None:
     """Return the call of a function, None where words are the answer."""
     call = choose_call(messages, functions, function_call)
     if call is None:
@@ -51,7 +51,7 @@ def say_scripted(text: str, variant: int = 0) -> Reply:
 
 
 def say(
-    messages: list[dict[str, Any]], files: Files, owner: str | None, tool: str | None, response_format: Any,
+    messages: list[JSONDict], files: Files, owner: str | None, tool: str | None, response_format: Any,
     max_tokens: int | None, may_read: bool = True, variant: int = 0,
 ) -> Reply:
     """Return an answer in words: of a format, about a file that was made or attached, or a canned one."""

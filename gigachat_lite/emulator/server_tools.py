@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Iterable, NamedTuple
+from typing import Iterable, NamedTuple
 
 from .files import Files
 from .function_calls import word_stems
-from .text import as_list, message_text
+from .text import JSONDict, as_list, message_text
 
 MAX_READ = 100_000  # characters of a document in which an answer is looked for
 
@@ -34,7 +34,7 @@ TOOLS = {
 RENAMED = {"image_generate": "text2image", "model_3d_generate": "text2model3d"}
 
 
-def choose_tool(messages: list[dict[str, Any]], allowed: Iterable[str], forced: str | None = None) -> str | None:
+def choose_tool(messages: list[JSONDict], allowed: Iterable[str], forced: str | None = None) -> str | None:
     """Return the tool that the last question wants, of those that it may have, by the name it is allowed under.
 
     >>> choose_tool([{"role": "user", "content": "Нарисуй кота"}], ["web_search", "image_generate"])
@@ -59,7 +59,7 @@ class GeneratedFile(NamedTuple):
     caption: str
 
 
-def generate_file(name: str, messages: list[dict[str, Any]], files: Files, owner: str | None) -> GeneratedFile | None:
+def generate_file(name: str, messages: list[JSONDict], files: Files, owner: str | None) -> GeneratedFile | None:
     """Make what a tool makes, as a file of the caller's; None where it makes none."""
     tool = TOOLS.get(RENAMED.get(name, name))
     if tool is None or not tool.suffix:
@@ -74,7 +74,7 @@ def generate_file(name: str, messages: list[dict[str, Any]], files: Files, owner
 # ---- Documents
 
 
-def read_document(messages: list[dict[str, Any]], files: Files) -> str | None:
+def read_document(messages: list[JSONDict], files: Files) -> str | None:
     """Answer a question from the first text among its attachments, None where there is none."""
     for file_id in as_list(messages[-1].get("attachments")):
         info = files.look_up(file_id)
@@ -83,7 +83,7 @@ def read_document(messages: list[dict[str, Any]], files: Files) -> str | None:
     return None
 
 
-def _best_sentence(text: str, info: dict[str, Any], question: str) -> str:
+def _best_sentence(text: str, info: JSONDict, question: str) -> str:
     """Return the sentence of a document that shares most words with a question, the first where none does."""
     name = info["filename"]
     parts = re.split(r"(?<=[.!?…])\s+|\n+", text[:MAX_READ])
@@ -98,7 +98,7 @@ def _best_sentence(text: str, info: dict[str, Any], question: str) -> str:
 # ---- Searches
 
 
-def add_sources(messages: list[dict[str, Any]], said: str) -> tuple[str, dict[str, Any]]:
+def add_sources(messages: list[JSONDict], said: str) -> tuple[str, JSONDict]:
     """Return an answer with marks of where it is from, and what the marks mean."""
     title = message_text(messages[-1])[:60]
     sources = {str(number): {"url": f"https://example.com/{number}", "title": f"{title} ({number})"}

@@ -7,8 +7,9 @@ import hashlib
 import json
 import re
 import struct
-from typing import Any
+from typing import Any, Dict
 
+JSONDict = Dict[str, Any]
 _PART = re.compile(r"\s*(?:\S{1,40}\s*){1,4}|\s+")
 # Latin words, digits by three, letters that are words of their own, other words (Russian above all), rulers and dots.
 _TOKEN = re.compile(r"[A-Za-z]{1,7}|[0-9]{1,3}|[\u3040-\u9fff\uac00-\ud7af]|\w{1,4}|[-=*#.!?]{1,4}|[^\w\s]|\n+")

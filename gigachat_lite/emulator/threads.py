@@ -14,7 +14,7 @@ from . import validation as v
 from .chat_v1 import Completion, complete, message_deltas, sse_events
 from .models import find_model, versioned_name
 from .state import Route, State
-from .text import as_dict, count_tokens
+from .text import JSONDict, as_dict, count_tokens
 from .web import Request, Response, api_error, json_response
 
 MAX_METADATA = 16  # pairs
@@ -49,7 +49,7 @@ _MESSAGES = {
 _ADDED = {"thread_id": v.TEXT, "model": v.any_value, "assistant_id": v.TEXT}
 
 
-def _read(state: State, request: Request, fields: dict[str, Any], *required: str) -> dict[str, Any]:
+def _read(state: State, request: Request, fields: JSONDict, *required: str) -> JSONDict:
     """Return a body without what is null in it."""
     body = v.parse_object(request.raw)
     v.object_of(fields, *required, strict=state.strict)(body, "")
@@ -59,7 +59,7 @@ def _read(state: State, request: Request, fields: dict[str, Any], *required: str
 # ---- Assistants
 
 
-def find_assistant(state: State, assistant_id: str) -> dict[str, Any]:
+def find_assistant(state: State, assistant_id: str) -> JSONDict:
     """Return an assistant."""
     if assistant_id not in state.assistants:
         raise api_error(404, "No such assistant")
@@ -78,12 +78,12 @@ def _create_assistant(state: State, request: Request) -> Response:
     find_model(body.get("model"), "chat")
     _check_assistant(state, body, request)
     now = int(time.time())
-    info: dict[str, Any] = {"assistant_id": str(uuid.uuid4()), "created_at": now}
+    info: JSONDict = {"assistant_id": str(uuid.uuid4()), "created_at": now}
     state.assistants[info["assistant_id"]] = {**info, **body, "updated_at": now}
     return json_response(info)
 
 
-def _check_assistant(state: State, body: dict[str, Any], request: Request) -> None:
+def _check_assistant(state: State, body: JSONDict, request: Request) -> None:
     """Refuse functions and files that nobody could use."""
     if state.strict:
         v.check_functions(body.get("functions") or [], None)
@@ -99,7 +99,7 @@ def _modify_assistant(state: State, request: Request) -> Response:
     return json_response(_change_assistant(state, body["assistant_id"], body))
 
 
-def _change_assistant(state: State, assistant_id: str, changes: dict[str, Any]) -> dict[str, Any]:
+def _change_assistant(state: State, assistant_id: str, changes: JSONDict) -> JSONDict:
     changed = {**find_assistant(state, assistant_id), **changes, "updated_at": int(time.time())}
     state.assistants[assistant_id] = changed
     return changed
@@ -133,17 +133,17 @@ class Thread:
         """Begin without a message."""
         self.id, self.model, self.assistant_id = str(uuid.uuid4()), model, assistant_id
         self.created_at = self.updated_at = int(time.time())
-        self.messages: list[dict[str, Any]] = []
+        self.messages: list[JSONDict] = []
         self.run_from = self.reruns = 0  # where the last run begins, and how often its answer was made again
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> JSONDict:
         """Return what a list says of it; nothing takes any time here, so that it is always ready."""
         assistant = {} if self.assistant_id is None else {"assistant_id": self.assistant_id}
         return {
             "id": self.id, "model": self.model, **assistant, "created_at": self.created_at,
             "updated_at": self.updated_at, "status": "ready", "run_lock": False}
 
-    def add(self, message: dict[str, Any], **more: Any) -> None:
+    def add(self, message: JSONDict, **more: Any) -> None:
         """Add a message, with an id."""
         self.updated_at = int(time.time())
         given = {name: value for name, value in message.items() if value is not None}
@@ -171,7 +171,7 @@ def _create_thread(state: State, request: Request) -> Response:
     return json_response(_new_thread(state, {}).describe())
 
 
-def _new_thread(state: State, body: dict[str, Any]) -> Thread:
+def _new_thread(state: State, body: JSONDict) -> Thread:
     """Make a thread, with the model of its assistant, one that was named or the usual one."""
     assistant = body.get("assistant_id")
     model = find_assistant(state, assistant)["model"] if assistant else body.get("model", "GigaChat")
@@ -199,7 +199,7 @@ def _list_messages(state: State, request: Request) -> Response:
     return json_response({"thread_id": thread.id, "messages": _paginate(request, found, last=True)})
 
 
-def _describe_message(state: State, message: dict[str, Any]) -> dict[str, Any]:
+def _describe_message(state: State, message: JSONDict) -> JSONDict:
     """Return a message as it is listed, its files with their names."""
     files = [{"file_id": name, "name": as_dict(state.files.look_up(name)).get("filename", "")}
              for name in message.get("attachments") or []]
@@ -217,7 +217,7 @@ def _add_messages(state: State, request: Request) -> Response:
     return json_response({"thread_id": thread.id, "messages": added})
 
 
-def _extend(state: State, body: dict[str, Any], request: Request) -> Thread:
+def _extend(state: State, body: JSONDict, request: Request) -> Thread:
     """Add messages to a thread, a new one where none is named."""
     if not body["messages"]:
         raise v.invalid_params("messages must not be empty")
@@ -233,7 +233,7 @@ def _extend(state: State, body: dict[str, Any], request: Request) -> Thread:
     return thread
 
 
-def _paginate(request: Request, found: list[dict[str, Any]], last: bool = False) -> list[dict[str, Any]]:
+def _paginate(request: Request, found: list[JSONDict], last: bool = False) -> list[JSONDict]:
     """Return what a query wants of a list: those `before` a time in Unix seconds, `limit` of them at most."""
     limit, before = (request.query.get(name, "") for name in ("limit", "before"))
     v.require_syntax(all(not text or (text.isdecimal() and len(text) < 16) for text in (limit, before)))
@@ -281,7 +281,7 @@ def _rerun(state: State, request: Request) -> Response:
     return _complete(state, thread, body, request, thread.reruns + again)
 
 
-def _check_run(state: State, body: dict[str, Any], messages: list[dict[str, Any]]) -> None:
+def _check_run(state: State, body: JSONDict, messages: list[JSONDict]) -> None:
     """Refuse a run before anything has changed."""
     if not messages or messages[-1]["role"] == "assistant":
         raise v.invalid_params("a thread must end with a message to be answered")
@@ -291,7 +291,7 @@ def _check_run(state: State, body: dict[str, Any], messages: list[dict[str, Any]
         v.check_functions(body.get("functions") or [], body.get("function_call"))
 
 
-def _complete(state: State, thread: Thread, body: dict[str, Any], request: Request, variant: int = 0) -> Response:
+def _complete(state: State, thread: Thread, body: JSONDict, request: Request, variant: int = 0) -> Response:
     """Let the model of a thread answer its last message, add the answer, and return it whole or in events."""
     _check_run(state, body, thread.messages)
     thread.assistant_id = thread.assistant_id or body.get("assistant_id")
@@ -306,7 +306,7 @@ def _complete(state: State, thread: Thread, body: dict[str, Any], request: Reque
     return _render(state, thread, completion, body)
 
 
-def _render(state: State, thread: Thread, completion: Completion, body: dict[str, Any]) -> Response:
+def _render(state: State, thread: Thread, completion: Completion, body: JSONDict) -> Response:
     """Return an answer whole or in events, each with its own share of the tokens."""
     choice, usage = completion.choices[0], dict(completion.usage)
     usage.pop("precached_prompt_tokens")
@@ -322,7 +322,7 @@ def _render(state: State, thread: Thread, completion: Completion, body: dict[str
 
 
 def _render_events(
-    choice: dict[str, Any], usage: dict[str, int], metadata: dict[str, Any], ids: dict[str, Any], per_event: int,
+    choice: JSONDict, usage: dict[str, int], metadata: JSONDict, ids: JSONDict, per_event: int,
 ) -> list[bytes]:
     """Return the events of a run: the question counts in the first, and the last has words and the reason."""
     deltas = message_deltas(choice["message"], per_event)
@@ -330,7 +330,7 @@ def _render_events(
     for place, delta in enumerate(deltas):
         last = place == len(deltas) - 1
         spent = left if last else min(left, count_tokens(delta["content"]))
-        part: dict[str, Any] = {"delta": delta, "index": 0}
+        part: JSONDict = {"delta": delta, "index": 0}
         part.update({"finish_reason": choice["finish_reason"]} if last else {})
         share = {"prompt_tokens": asked, "completion_tokens": spent, "total_tokens": asked + spent}
         events.append({"choices": [part], **metadata, "usage": share, **ids})
