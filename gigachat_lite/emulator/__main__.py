@@ -137,8 +137,8 @@ def child_environ(emulator: Emulator, environ: Mapping[str, str]) -> dict[str, s
         hosts = environ.get(name) or environ.get(other) or ""
         # A lone * means all hosts, but nothing in a list.
         kept[name] = "*" if hosts.strip() == "*" else ",".join(filter(None, dict.fromkeys([hosts, *LOOPBACK, host])))
-    own = {"GIGACHAT_MODEL": model, "GIGACHAT_SCOPE": emulator.scope}
-    own["GIGACHAT_TOKEN_CACHE"] = "0"  # noqa: S105 # a switch: no token of an emulator outlives it
+    # No token of an emulator outlives it.
+    own = {"GIGACHAT_MODEL": model, "GIGACHAT_SCOPE": emulator.scope, "GIGACHAT_TOKEN_CACHE": "0"}
     return {**kept, **own, **emulator.environ}
 
 

@@ -76,8 +76,7 @@ def _oauth(state: State, request: Request) -> Response:
             (scope != state.scope, 400, 7, "scope from db not fully includes consumed scope")):
         if wrong:
             raise api_error(status, message, code)
-    header = b'{"cty":"jwt","enc":"A256CBC-HS512","alg":"RSA-OAEP-256"}'
-    token, end = _issue_token(state, header, 256, 16, 560, 32)
+    token, end = _issue_token(state, b'{"cty":"jwt","enc":"A256CBC-HS512","alg":"RSA-OAEP-256"}', 256, 16, 560, 32)
     return json_response({"access_token": token, "expires_at": int(end * 1000)})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from typing import Any, NamedTuple
+from typing import Any
 
 from . import validation as v
 from .chat_v1 import complete_checked, render_completion
@@ -16,12 +16,6 @@ from .web import HTTPError, Request, Response, api_error, json_response, to_json
 METHODS = ("chat_completions", "embedder")
 
 
-class _Batch(NamedTuple):
-    info: dict[str, Any]
-    owner: str | None
-    requests: dict[str, dict[str, Any]]  # by their ids
-
-
 def _create(state: State, request: Request) -> Response:
     state.check_scope(SCOPES[2])
     method, now = request.query.get("method", ""), int(time.time())
@@ -31,7 +25,7 @@ def _create(state: State, request: Request) -> Response:
     info: dict[str, Any] = {
         "id": str(uuid.uuid4()), "method": method, "request_counts": {"total": len(requests)},
         "status": "created", "created_at": now, "updated_at": now}
-    state.batches[info["id"]] = _Batch(info, request.client_id, requests)
+    state.batches[info["id"]] = info, request.client_id, requests
     return json_response(info)
 
 
@@ -46,8 +40,7 @@ def _list(state: State, request: Request) -> Response:
 
 def _advance(state: State, name: str) -> dict[str, Any]:
     """Take a batch one state on, and describe it."""
-    batch: _Batch = state.batches[name]
-    info, owner, requests = batch
+    info, owner, requests = state.batches[name]
     if info["status"] == "created":
         info = {**info, "status": "in_progress"}
     elif info["status"] == "in_progress":
@@ -59,7 +52,7 @@ def _advance(state: State, name: str) -> dict[str, Any]:
         info = {
             "id": name, "method": info["method"], "request_counts": counts, "status": "completed",
             "output_file_id": file["id"], "created_at": info["created_at"], "updated_at": int(time.time())}
-    state.batches[name] = _Batch(info, owner, requests)
+    state.batches[name] = info, owner, requests
     return info
 
 

@@ -81,7 +81,7 @@ def _make_message(reply: Reply) -> JSONDict:
     """Return a reply as a message; a tool's file stands before the words."""
     text = reply.text
     if reply.file:
-        tag = "img src" if reply.file.tool.target == "image" else "div data-model-id"
+        tag = "img src" if reply.file.target == "image" else "div data-model-id"
         text = f'<{tag}="{reply.file.file_id}" fuse="true"/> {text}'
     more = {"function_call": reply.call, "functions_state_id": reply.state_id}
     return {"content": text, "role": "assistant", **{name: value for name, value in more.items() if value}}

@@ -19,8 +19,6 @@ from .text import JSONDict, as_dict, as_list, split_text
 from .threads import find_assistant, find_thread
 from .web import Request, Response, api_error, json_response, to_json
 
-CACHED = 2  # tokens, beside those that are counted
-
 # ---- What is refused
 
 _STATES = ("tools_state_id", "tool_state_id", "functions_state_id")  # what is recorded, described, and of the first
@@ -154,21 +152,14 @@ def _check_history(messages: list[JSONDict]) -> None:
             raise v.invalid_params("every assistant function result must have an assistant function call in history")
         if not parts and not states:  # the service's own words are not known
             raise v.invalid_params(f"messages[{index}].content is required")
-        _check_roles(message["role"], calls, results, f"messages[{index}]")
+        role = message["role"]
+        if (calls and role != "assistant") or (results > 0) != (role in ("tool", "function")):  # nor are they here
+            known = "function_call is for role assistant, and function_result for role tool, which must have one"
+            raise v.invalid_params(f"messages[{index}].content: {known}")
         open_calls = calls if calls else max(0, open_calls - results)
-        answerable = calls > 0 or (message["role"] == "assistant" and states) or (answerable and results > 0)
+        answerable = calls > 0 or (role == "assistant" and states) or (answerable and results > 0)
     if open_calls:
         raise no_result
-
-
-def _check_roles(role: str, calls: int, results: int, where: str) -> None:
-    """Refuse parts that do not go with the role; the service's own words are not known."""
-    if calls and role != "assistant":
-        raise v.invalid_params(f"{where}.content: function_call is for role assistant, not {role}")
-    if results and role not in ("tool", "function"):
-        raise v.invalid_params(f"{where}.content: function_result is for role tool, not {role}")
-    if role in ("tool", "function") and not results:
-        raise v.invalid_params(f"{where}.content: function_result is required for role {role}")
 
 
 def _check_tool_config(config: JSONDict, names: list[str]) -> None:
@@ -225,7 +216,7 @@ def _create(state: State, request: Request) -> Response:
     asked = count_prompt_tokens(messages, body.get("tools"), state.files)
     metadata = {"model": versioned_name(model), "created_at": int(time.time())}
     end = {"finish_reason": reply.finish_reason, "usage": {
-        "input_tokens": asked, "input_tokens_details": {"prompt_tokens": asked, "cached_tokens": CACHED},
+        "input_tokens": asked, "input_tokens_details": {"prompt_tokens": asked, "cached_tokens": 2},
         "output_tokens": reply.tokens, "total_tokens": asked + reply.tokens}}
     if body.get("stream") is not True:
         made, last = _parts_of(reply)
@@ -272,7 +263,7 @@ def _parts_of(reply: Reply) -> tuple[list[JSONDict], JSONDict]:
     if reply.call:
         return [], {"function_call": {"id": str(uuid.uuid4()), **reply.call}}
     file = reply.file
-    made = [{"files": [{"id": file.file_id, "mime": file.tool.mime, "target": file.tool.target}]}] if file else []
+    made = [{"files": [{"id": file.file_id, "mime": file.mime, "target": file.target}]}] if file else []
     return made, {"text": reply.text, **({"inline_data": reply.sources} if reply.sources else {})}
 
 

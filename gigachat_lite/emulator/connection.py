@@ -12,7 +12,7 @@ import struct
 import threading
 import uuid
 from email.utils import formatdate
-from typing import Mapping
+from typing import Callable, Mapping
 
 from .web import JSON, REASONS, Headers, Request, Response, api_error, gateway_error
 
@@ -56,6 +56,7 @@ class Connection:
         sock.settimeout(MAX_IDLE)
         self._sock, self._number, self._stopping = sock, number, stopping
         self._close_notify = False
+        self._on_sent: Callable[[], None] | None = None
         self._reader = sock.makefile("rb")
 
     def handshake(self) -> None:
@@ -148,11 +149,16 @@ class Connection:
 
     def write_response(self, response: Response, request: Request | None) -> bool:
         """Send a response and tell whether the connection goes on."""
+        self._on_sent = response.on_sent
         try:
             return self._wait(response.delay) and self._send(response, request)
         finally:
-            if response.on_sent is not None:
-                response.on_sent()
+            self._call_on_sent()
+
+    def _call_on_sent(self) -> None:
+        on_sent, self._on_sent = self._on_sent, None
+        if on_sent is not None:
+            on_sent()
 
     def _send(self, response: Response, request: Request | None) -> bool:
         if response.delivery == "reset" and response.at is None:
@@ -183,8 +189,8 @@ class Connection:
             parts = [bytes([byte]) for part in parts for byte in part] or [b""]
         parts[0] = head + parts[0]
         for left, part in zip(range(len(parts) - 1, -1, -1), parts):
-            if not left and response.on_sent is not None and response.delivery != "stall":
-                response.on_sent()
+            if not left and response.delivery != "stall":
+                self._call_on_sent()
             self._sock.sendall(part)
             if left and not self._wait(response.event_delay):
                 return False

@@ -27,9 +27,8 @@ def _read_texts(state: State, body: dict[str, Any], *types: str) -> list[str]:
 
 
 def _count_tokens(state: State, request: Request) -> Response:
-    texts = _read_texts(state, v.parse_object(request.raw))
-    return json_response([
-        {"object": "tokens", "tokens": count_tokens(text), "characters": len(text)} for text in texts])
+    return json_response([{"object": "tokens", "tokens": count_tokens(text), "characters": len(text)}
+                          for text in _read_texts(state, v.parse_object(request.raw))])
 
 
 def embed(state: State, body: dict[str, Any]) -> bytes:
@@ -41,18 +40,14 @@ def embed(state: State, body: dict[str, Any]) -> bytes:
     return f'{{"object":"list","data":[{items}],"model":"{body["model"]}"}}'.encode("ascii")
 
 
-def _embeddings(state: State, request: Request) -> Response:
-    return Response(body=embed(state, v.parse_object(request.raw)))
-
-
 # ---- Balance and texts: each is for customers of some scopes alone
 
 
 def _get_balance(state: State, request: Request) -> Response:
     """Tell what is left, to who pays in advance."""
     state.check_scope(*SCOPES[:2])
-    left = [{"usage": "GigaChat", "value": 900000}, {"usage": "embeddings", "value": 9999967}]
-    return json_response({"balance": left})
+    return json_response({"balance": [
+        {"usage": "GigaChat", "value": 900000}, {"usage": "embeddings", "value": 9999967}]})
 
 
 def _check_text(state: State, request: Request) -> Response:
@@ -86,7 +81,7 @@ ROUTES = [
         {"object": "list", "data": [find_model(name) for names in MODELS.values() for name in names]})),
     Route("GET", "models/(.+)", lambda state, request, name: json_response(find_model(name))),
     Route("POST", "tokens/count", _count_tokens),
-    Route("POST", "embeddings", _embeddings, generates=True),
+    Route("POST", "embeddings", lambda state, request: Response(body=embed(state, v.parse_object(request.raw))), True),
     Route("POST", "files", lambda state, request: json_response(state.files.add(request))),
     Route("GET", "files", lambda state, request: json_response(state.files.list(request.client_id))),
     Route("GET", "files/([^/]+)", lambda state, request, name: json_response(

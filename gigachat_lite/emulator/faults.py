@@ -58,8 +58,7 @@ def _end_lines_with_crlf(response: Response, _: float) -> Response | None:
 
 _BUSY = api_error(429).response
 FAULTS = {
-    "slow": FaultKind("the answer comes after VALUE seconds", 3,
-                      lambda response, value: response._replace(delay=value)),
+    "slow": FaultKind("the answer comes after VALUE seconds", 3, lambda response, s: response._replace(delay=s)),
     "cut": FaultKind("the connection ends after VALUE bytes of the body", 100, _deliver("cut")),
     "stall": FaultKind("nothing more comes after VALUE bytes of the body", 100, _deliver("stall")),
     "drip": FaultKind("the body comes byte by byte, VALUE seconds apart", 0.05,
@@ -76,8 +75,8 @@ FAULTS = {
     "reset": FaultKind("the connection is reset before the answer, or after VALUE bytes of its body", -1,
                        lambda response, at: response._replace(delivery="reset", at=int(at) if at >= 0 else None)),
     "502": FaultKind("502 and a page of the gateway", None, _replace_by(gateway_error(502).response)),
-    "stale": FaultKind(
-        "the connection, promised to go on, is reset when the next request comes", None, _deliver("stale")),
+    "stale": FaultKind("the connection, promised to go on, is reset when the next request comes", None,
+                       _deliver("stale")),
 }
 
 

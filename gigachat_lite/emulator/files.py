@@ -18,9 +18,8 @@ TYPES = {
         "text/plain", "application/msword", "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
         "application/pdf", "application/epub", "application/ppt", "application/pptx", "application/vnd.ms-excel"),
     "image": ("image/jpeg", "image/png", "image/tiff", "image/bmp"),
-    "audio": (
-        "audio/mp4", "audio/mp3", "audio/x-m4a", "audio/x-wav", "audio/wave", "audio/wav", "audio/x-pn-wav",
-        "audio/webm", "audio/x-ogg", "audio/opus"),
+    "audio": tuple("audio/" + name for name in (
+        "mp4", "mp3", "x-m4a", "x-wav", "wave", "wav", "x-pn-wav", "webm", "x-ogg", "opus")),
 }
 LIMITS = {"text": 40 << 20, "image": 15 << 20, "audio": 35 << 20}  # bytes
 PURPOSES = ("general", "assistant")

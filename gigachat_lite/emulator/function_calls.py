@@ -255,8 +255,8 @@ def _type_of(schema: JSONDict) -> str:
     """Return the first type of a schema, null last, or what its other keys tell."""
     kinds = schema.get("type")
     known = [kind for kind in as_list(kinds) or [kinds] if isinstance(kind, str) and kind in _EMPTY]
-    told = "object" if "properties" in schema else "array" if "items" in schema else "string"
-    return min(known or [told], key="null".__eq__)
+    return min(known or ["object" if "properties" in schema else "array" if "items" in schema else "string"],
+               key="null".__eq__)
 
 
 def _fill(schema: Any, label: str, query: _Question, needed: bool = True, given: Any = None, depth: int = 0) -> Any:

@@ -19,14 +19,15 @@ def validate_function(function: dict[str, Any]) -> dict[str, Any]:
     errors = [_problem(f"{name} is required") for name in ("name", "parameters") if function.get(name) is None]
     try:
         v.object_of(v.FUNCTION, strict=False)(function, "")
-        v.check_functions([{"parameters": {}, "name": "any", **function}], None)
+        given = {name: value for name, value in function.items() if value is not None}
+        v.check_functions([{"parameters": {}, "name": "any", **given}], None)
     except HTTPError as error:
         errors = errors or [_problem(json.loads(error.response.body.decode("utf-8"))["message"])]
-    result = {"status": 200, "message": "Incorrect function syntax" if errors else "Function is valid"}
-    found = "errors" if errors else "warnings"
     problems = errors or [_problem(f"{name} are missing") for name in ("few_shot_examples", "return_parameters")
                           if not function.get(name)]
-    return {**result, "json_ai_rules_version": RULES_VERSION, **({found: problems} if problems else {})}
+    message = "Incorrect function syntax" if errors else "Function is valid"
+    more = {"errors" if errors else "warnings": problems} if problems else {}
+    return {"status": 200, "message": message, "json_ai_rules_version": RULES_VERSION, **more}
 
 
 def _problem(description: str, where: str = "(root)") -> dict[str, str]:

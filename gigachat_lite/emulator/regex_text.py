@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 import string
+from functools import partial
 from typing import Callable
 
 MAX_TEXT, MAX_REPEAT, MAX_DEPTH = 5000, 1000, 50
@@ -86,9 +87,9 @@ class _Parser:
         self.rest = self.rest[atom.end():]
         sign, letter = atom.group("letter"), (atom.group("letter") or "")[1:]
         if sign is None:
-            return self._pick(_letters_of(atom.group("set"), atom.group("denied")))
+            return partial(self._rng.choice, _letters_of(atom.group("set"), atom.group("denied")))
         if sign == "." or letter in _CLASSES:
-            return self._pick(_CLASSES.get(letter, string.ascii_letters))
+            return partial(self._rng.choice, _CLASSES.get(letter, string.ascii_letters))
         if letter.isdigit() and letter != "0":
             raise ValueError("it refers to a group")
         text = "" if sign in "^$" else _unescape(sign)
@@ -103,9 +104,6 @@ class _Parser:
         if not self._skip(")"):
             raise ValueError("a bracket is missing")
         return make
-
-    def _pick(self, letters: str) -> _Generator:
-        return lambda: self._rng.choice(letters)
 
     def _skip(self, sign: str) -> bool:
         """Tell whether a sign is next, and go past it."""

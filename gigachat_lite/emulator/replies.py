@@ -9,7 +9,7 @@ from .canned import canned_reply, rephrase
 from .files import Files
 from .function_calls import choose_call, compose_json
 from .regex_text import generate_match
-from .server_tools import GeneratedFile, add_sources, generate_file, read_document
+from .server_tools import Tool, add_sources, generate_file, read_document
 from .text import JSONDict, as_list, count_tokens, message_text, truncate_text
 from .web import api_error, to_json
 
@@ -21,7 +21,7 @@ class Reply(NamedTuple):
     finish_reason: str
     tokens: int
     call: JSONDict | None = None
-    file: GeneratedFile | None = None
+    file: Tool | None = None
     sources: JSONDict | None = None
     state_id: str = ""  # where a function was called, a file made or a document read
 

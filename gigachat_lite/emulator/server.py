@@ -54,12 +54,11 @@ class Emulator(Service):
         self.host, self.port, self.on_response, self.fault = host, port, on_response, fault
         self.url = self.base_url = self.auth_url = ""
         self.ca_bundle_file = ca_bundle_file or cert_file  # of what signed the server's certificate
-        self.client_cert_file: str | None = None  # a client's, where the emulator makes certificates
-        self.client_key_file: str | None = None
+        self.client_cert_file = self.client_key_file = None  # type: str | None  # where the emulator makes certificates
         self.requests: list[Request] = []
         self._scripts: list[Script] = []
         self._stopping, self._numbers = threading.Event(), itertools.count(1)
-        self._tls, self._names, self._folder = tls or cert_file is not None, names, ""
+        self._tls, self._names, self._dir = tls or cert_file is not None, names, ""
         self._pems: dict[str, bytes] = {}
         self._client_cert = client_cert, client_cert if auth_client_cert is None else auth_client_cert
         self._own_files = None if cert_file is None else (cert_file, key_file or cert_file)
@@ -189,7 +188,7 @@ class Emulator(Service):
                 sockets.append(listen(self.host, self._ports[index]))
                 self._ports[index] = sockets[index].getsockname()[1]
         except BaseException:
-            _remove_folder(self._folder, os.getpid())
+            _remove_folder(self._dir, os.getpid())
             for sock in sockets:
                 sock.close()
             raise
@@ -209,14 +208,13 @@ class Emulator(Service):
             return [None]
         if self._own_files is None:
             self._pems = self._pems or make_certificates(self._names)
-            if self._folder:
-                os.mkdir(self._folder, 0o700)
+            if self._dir:
+                os.mkdir(self._dir, 0o700)
             else:
-                self._folder = tempfile.mkdtemp(prefix=_THREAD + "-")
-                weakref.finalize(self, _remove_folder, self._folder, os.getpid())  # where nobody calls stop()
-            *files, self.ca_bundle_file, self.client_cert_file, self.client_key_file = write_files(
-                self._folder, self._pems)
-        cert_file, key_file = self._own_files or files
+                self._dir = tempfile.mkdtemp(prefix=_THREAD + "-")
+                weakref.finalize(self, _remove_folder, self._dir, os.getpid())  # where nobody calls stop()
+            *own, self.ca_bundle_file, self.client_cert_file, self.client_key_file = write_files(self._dir, self._pems)
+        cert_file, key_file = self._own_files or own
         return [server_context(cert_file, key_file, self.ca_bundle_file or "", mode) for mode in self._client_cert]
 
     def _url(self, listener: socket.socket) -> str:
@@ -249,7 +247,7 @@ class Emulator(Service):
             if thread is not threading.current_thread():  # a scripted callable may end its own emulator
                 thread.join(5)
         self._forget_finished()
-        _remove_folder(self._folder, os.getpid())
+        _remove_folder(self._dir, os.getpid())
 
     def _forget_finished(self) -> None:
         with self.lock:
@@ -308,10 +306,7 @@ class Emulator(Service):
             script = next((script for script in self._scripts if script.matches(request)), None)
             if script is not None:
                 self._scripts.remove(script)
-        if script is not None:
-            response = self._run_script(script, request)
-        else:
-            response = self._inject_fault(self.respond(request), request)
+        response = self._run_script(script, request) if script else self._inject_fault(self.respond(request), request)
         if self.on_response is not None:
             try:
                 self.on_response(request, response.status)

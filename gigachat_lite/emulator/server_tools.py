@@ -13,13 +13,14 @@ MAX_READ = 100_000  # characters of a document in which an answer is looked for
 
 
 class Tool(NamedTuple):
-    """Describe a function of the server: `wanted_by` is a pattern of questions, the rest is of what it makes."""
+    """Describe a function of the server: `wanted_by` is a pattern of questions, the rest is of its file."""
 
     wanted_by: str
     mime: str = ""
     target: str = ""
     suffix: str = ""
     caption: str = ""
+    file_id: str = ""
 
 
 # By the names of the first version, and those of the second that it has not.
@@ -40,27 +41,17 @@ def choose_tool(messages: list[JSONDict], allowed: Iterable[str], forced: str | 
     >>> choose_tool([{"role": "user", "content": "Нарисуй кота"}], ["web_search", "image_generate"])
     'image_generate'
     """
-    last = messages[-1]
-    if last.get("role") != "user":
+    if messages[-1].get("role") != "user":
         return None
     names = {RENAMED.get(name, name): name for name in allowed}
     if forced is not None:
         return forced if RENAMED.get(forced, forced) in TOOLS else None
-    question = message_text(last)
     return next((names[name] for name, tool in TOOLS.items()
-                 if name in names and re.search(tool.wanted_by, question, re.IGNORECASE)), None)
+                 if name in names and re.search(tool.wanted_by, message_text(messages[-1]), re.IGNORECASE)), None)
 
 
-class GeneratedFile(NamedTuple):
-    """Hold what a tool has made: the file and the words that go with it."""
-
-    file_id: str
-    tool: Tool
-    caption: str
-
-
-def generate_file(name: str, messages: list[JSONDict], files: Files, owner: str | None) -> GeneratedFile | None:
-    """Make what a tool makes, as a file of the caller's; None where it makes none."""
+def generate_file(name: str, messages: list[JSONDict], files: Files, owner: str | None) -> Tool | None:
+    """Make what a tool makes, as a file of the caller's, and return the tool with it; None where it makes none."""
     tool = TOOLS.get(RENAMED.get(name, name))
     if tool is None or not tool.suffix:
         return None
@@ -68,7 +59,7 @@ def generate_file(name: str, messages: list[JSONDict], files: Files, owner: str 
     content = make_jpeg(question) if tool.target == "image" else _MODEL
     info = files.store(owner, "generated" + tool.suffix, content, tool.mime, "general")
     short = question if len(question) <= 80 else question[:80].rpartition(" ")[0] + "…"
-    return GeneratedFile(info["id"], tool, f"{tool.caption} по вашей просьбе: «{short}».")
+    return tool._replace(file_id=info["id"], caption=f"{tool.caption} по вашей просьбе: «{short}».")
 
 
 # ---- Documents

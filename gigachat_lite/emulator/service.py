@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import re
 import threading
-from typing import Callable
 from urllib.parse import unquote
 
 from . import auth, batches, chat_v1, chat_v2, endpoints, function_specs, threads
@@ -14,9 +13,8 @@ from .state import Route, State
 from .web import REASONS, HTTPError, Request, Response, api_error, gateway_error
 
 SLOT_TIMEOUT = 0.1  # seconds to wait for a slot: a caller who has just got an answer may be faster than its bookkeeping
-_V1 = (auth, endpoints, chat_v1, function_specs, batches, threads)
 ROUTES: dict[str, list[Route]] = {
-    "v1": [route for module in _V1 for route in module.ROUTES],
+    "v1": [route for module in (auth, endpoints, chat_v1, function_specs, batches, threads) for route in module.ROUTES],
     "v2": chat_v2.ROUTES,
     "oauth": auth.OAUTH_ROUTES,
 }
@@ -71,8 +69,10 @@ class Service(State):
         return self._run(route, request, *map(unquote, match.groups()))
 
     def _run(self, route: Route, request: Request, *names: str) -> Response:
-        """Run the handler of a route, one at a time; a generation takes a slot, which its response gives back."""
-        release = self._take_slot() if route.generates else None
+        """Run the handler of a route, one at a time; a generation takes a slot until its response is sent."""
+        if route.generates and not self._slots.acquire(timeout=SLOT_TIMEOUT):
+            raise api_error(429)
+        release = self._slots.release if route.generates else None
         try:
             with self.lock:
                 return route.handler(self, request, *names)._replace(on_sent=release)
@@ -80,14 +80,3 @@ class Service(State):
             if release is not None:
                 release()
             raise
-
-    def _take_slot(self) -> Callable[[], None]:
-        """Take one of the slots for generations, or refuse; what is returned gives it back, once."""
-        if not self._slots.acquire(timeout=SLOT_TIMEOUT):
-            raise api_error(429)
-        held = [self._slots]
-
-        def release() -> None:
-            while held:
-                held.pop().release()
-        return release

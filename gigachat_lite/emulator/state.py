@@ -32,7 +32,8 @@ class State:
     def clear(self) -> None:
         """Forget files, batches, assistants and threads."""
         self.files = Files()
-        self.batches: dict[str, Any] = {}
+        # By id: what is told of a batch, whose it is, and its requests by their ids.
+        self.batches: dict[str, tuple[dict[str, Any], str | None, dict[str, dict[str, Any]]]] = {}
         self.assistants: dict[str, dict[str, Any]] = {}
         self.threads: dict[str, Any] = {}
 
@@ -44,8 +45,8 @@ class State:
     def stream(self, render: Callable[[int], list[bytes]], interval: float | None) -> Response:
         """Return a stream of the events that `render` makes of so many parts each, for an `update_interval`."""
         parts_per_event = max(1, math.ceil(min((interval or 0) / (self.chunk_delay or PART_SECONDS), 1e9)))
-        delay = parts_per_event * self.chunk_delay
-        return Response(content_type="text/event-stream", events=render(parts_per_event), event_delay=delay)
+        return Response(content_type="text/event-stream", events=render(parts_per_event),
+                        event_delay=parts_per_event * self.chunk_delay)
 
 
 class Route(NamedTuple):

@@ -39,7 +39,6 @@ def split_text(text: str, every: int = 1) -> list[str]:
     (['раз два три четыре ', 'пять'], [''])
     """
     parts = _PART.findall(text) or [""]
-    every = max(1, every)
     return ["".join(parts[start:start + every]) for start in range(0, len(parts), every)]
 
 
@@ -48,7 +47,6 @@ def count_tokens(text: str) -> int:
     return sum(1 for _ in _TOKEN.finditer(text))
 
 
-@functools.lru_cache(maxsize=64)
 def truncate_text(text: str, limit: int | None) -> tuple[str, int, str]:
     """Return a text within `max_tokens`, the tokens it took (its end is one of them) and the reason why it ends.
 

@@ -69,8 +69,7 @@ def find_assistant(state: State, assistant_id: str) -> JSONDict:
 def _list_assistants(state: State, request: Request) -> Response:
     """Describe all assistants, or one, which comes in a list too."""
     wanted = request.query.get("assistant_id")
-    found = list(state.assistants.values()) if wanted is None else [find_assistant(state, wanted)]
-    return json_response({"data": found})
+    return json_response({"data": [find_assistant(state, wanted)] if wanted else list(state.assistants.values())})
 
 
 def _create_assistant(state: State, request: Request) -> Response:

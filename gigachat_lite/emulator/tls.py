@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 import ssl
 import warnings
-from typing import Any, Mapping, Sequence
+from typing import Mapping, Sequence
 
 NAMES = ("localhost", "127.0.0.1", "::1")
 MODES = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}  # of client_cert
@@ -43,9 +43,5 @@ def server_context(cert_file: str, key_file: str, ca_bundle_file: str, client_ce
     context.verify_mode = MODES[client_cert]
     if client_cert != "none":
         context.load_verify_locations(ca_bundle_file)
-    context.sni_callback = _remember_name
+    context.sni_callback = lambda sock, name, _: setattr(sock, "sni", name)
     return context
-
-
-def _remember_name(sock: Any, name: str | None, _: ssl.SSLContext) -> None:
-    sock.sni = name

@@ -161,8 +161,7 @@ FUNCTION = {
     "name": TEXT, "description": TEXT, "parameters": OBJECT, "return_parameters": OBJECT,
     "few_shot_examples": list_of(object_of({"request": TEXT, "params": OBJECT}, "request", "params")),
 }
-_STORAGE = {
-    "is_stateful": FLAG, "limit": POSITIVE_INT, "assistant_id": TEXT, "thread_id": TEXT, "metadata": OBJECT}
+_STORAGE = {"is_stateful": FLAG, "limit": POSITIVE_INT, "assistant_id": TEXT, "thread_id": TEXT, "metadata": OBJECT}
 SAMPLING = {
     "temperature": POSITIVE, "top_p": in_range("[0, 1]", int, float), "max_tokens": POSITIVE_INT,
     "repetition_penalty": POSITIVE, "update_interval": in_range("[0, +inf)", int, float)}

@@ -96,7 +96,7 @@ class Response(NamedTuple):
     `delay` are seconds before it, `event_delay` seconds between two events. `delivery` is how a fault delivers it, at
     byte `at` of the body where that is a number: "cut", "stall", "reset", "drip" (`event_delay` seconds a byte),
     "close" (the end of the connection is the end of the body) or "stale" (the connection is reset when the next
-    request comes). `on_sent` is called before the last byte leaves: who reads it may at once ask again.
+    request comes). `on_sent` is called once, before the last byte leaves: who reads it may at once ask again.
     """
 
     status: int = 200

@@ -345,10 +345,10 @@ def test_token_counts_look_right():
 def test_parts_join_and_cuts_are_beginnings(seed):
     rng = random.Random(seed)
     for _ in range(100):
-        text, every, limit = make_text(rng), rng.randint(-1, 5), rng.randint(1, 30)
+        text, every, limit = make_text(rng), rng.randint(1, 5), rng.randint(1, 30)
         parts = split_text(text, every)
         assert parts and "".join(parts) == text
-        assert len(parts) == -(-len(split_text(text)) // max(1, every)) and (all(parts) or parts == [""])
+        assert len(parts) == -(-len(split_text(text)) // every) and (all(parts) or parts == [""])
         cut, spent, reason = truncate_text(text, limit)
         assert text.startswith(cut) and spent <= limit and (cut == text or reason == "length")
         assert spent == count_tokens(cut) + (reason == "stop")
