@@ -34,7 +34,7 @@ EXPECTED = {
         "Раз? X-Session-ID: s-42, X-Request-ID: ",
         "Два? X-Session-ID: s-42, X-Request-ID: 11111111-2222-4333-8444-555555555555\n",
         "Три? X-Session-ID: s-42, X-Request-ID: ", "Четыре? X-Session-ID: s-43, X-Request-ID: "],
-    "draw_and_look.py": ["cat.jpg, байт: 354\n", "«Что на картинке?»"],
+    "draw_and_look.py": ["cat.jpg, байт: 458\n", "«Что на картинке?»"],
     "example_embeddings.py": ["Что с курсом рубля?\n  0.37  Курс рубля вырос\n", "снег?\n  0.59  В лесу пошёл снег\n"],
     "example_functions.py": [
         "Вызов: exchange_rate {'currency': 'USD'}\n", "курс — 90.0",

@@ -94,7 +94,7 @@ OPENAPI = {
         "employeeId": {"type": "integer", "format": "int32", "description": "Номер"}}}}}}
 
 
-# ---- Bodies of the service that test_emulator.py has no use for
+# ---- Bodies of the service that tests of the emulator have no use for
 
 
 TOKEN = '{"tok":"x","exp":4102444800}'

@@ -83,15 +83,6 @@ def test_each_fault_raises_the_right_error(honest, name, call, retries):
         assert CALLS["chat"](giga) == honest["chat"]  # on the only place of a private person's key
 
 
-def test_slow_and_drip_outlast_a_timeout():
-    with Emulator(fault=["slow:30*1", "drip:30*1"]) as emu:
-        giga = client_of(emu, max_retries=0)
-        giga.get_token()
-        for _ in range(2):
-            assert type(outcome(CALLS["chat"], giga, timeout=0.05)) is RequestTimeout
-        assert CALLS["chat"](giga)
-
-
 def statuses(emulator, count=4):
     """Ask for the models several times, and tell how each answer came."""
     with Raw(emulator) as caller:
@@ -120,15 +111,6 @@ def test_an_unused_fault_is_kept(emulator):
     met = [outcome(CALLS[call], giga) for call in ("chat", "stream", "stream")]
     assert [type(error) for error in met[:2]] == [ServerError, ServerError] and isinstance(met[2], str)
     assert [error.status_code for error in met[:2]] == [502, 500]
-
-
-def test_a_token_is_spoilt_by_its_own_fault_alone(emulator):
-    for name in FAULTS:
-        emulator.fault = name
-        met = outcome(client_of(emulator, max_retries=0).get_token)
-        assert (type(met) is RateLimitError) == (name == "oauth-429"), name
-    emulator.fault = "oauth-429*2"
-    assert client_of(emulator, max_retries=2).get_token().access_token
 
 
 @pytest.mark.parametrize(("text", "says"), [

@@ -9,7 +9,7 @@ import pytest
 
 from clients import finish, start
 from gigachat_lite import RateLimitError, RequestTimeout, TransportError
-from gigachat_lite.emulator import Emulator, response
+from gigachat_lite.emulator import Emulator
 from servers import until
 
 from .helpers import ASKED, CALLS, CHAT2, LONG, QUESTION, STREAMED, Raw, asked, client_of, outcome, streamed, v2
@@ -122,17 +122,3 @@ def test_no_request_costs_a_place_or_a_thread(strict, fields, capfd):
                 assert caller.send(body).status  # whatever it is
         assert CALLS["chat"](client_of(emu, max_retries=0))
     assert capfd.readouterr() == ("", "")
-
-
-@pytest.mark.parametrize("make", [
-    lambda request: None, lambda request: 500, lambda request: response(fault="reset"), lambda request: 1 / 0,
-    lambda request: response(events=["a"], fault="cut:2"), lambda request: object()],
-    ids=["own", "status", "reset", "raises", "cut", "no answer"])
-def test_no_scripted_answer_costs_a_place(make):
-    emu = Emulator().start()
-    giga = client_of(emu, max_retries=0)
-    for fault in (None, "html", "cut:1"):
-        emu.enqueue(make, fault=fault)
-        outcome(CALLS["chat"], giga)
-    assert CALLS["chat"](client_of(emu, max_retries=0))  # whose connection nobody has cut behind an answer
-    emu.stop()

@@ -18,7 +18,6 @@ from gigachat_lite import AuthenticationError, BadRequestError, TLSError
 from gigachat_lite.emulator import Emulator
 
 from .helpers import ASKED, CALLS, LONG, Raw, client_of, nothing_left, open_files, outcome, streamed, talk
-from .test_faults import TABLE
 
 
 @pytest.fixture(scope="module")
@@ -157,22 +156,6 @@ def test_an_answer_over_tls_ends_with_a_notice(fault):
     """Without it a client that minds truncation takes the end of the connection for a cut."""
     with Emulator(tls=True, fault=fault) as emu:
         assert secure_get(emu, trusting(emu), "localhost").startswith(b"HTTP/1.1 401")
-
-
-@pytest.mark.parametrize(("name", "call"), [
-    ("cut", "stream"), ("reset", "chat"), ("close-delimited", "stream"), *(
-        pytest.param(*given, marks=LONG) for given in [
-            ("stall", "stream"), ("drip", "chat"), ("crlf", "stream"), ("stale", "chat"), ("slow", "chat")])])
-def test_faults_are_the_same_over_tls(honest, name, call):
-    fault, plain, stream, _ = TABLE[name]
-    error = stream if call == "stream" else plain
-    with Emulator(tls=True, fault=fault) as emu:
-        giga = client_of(emu, max_retries=0)
-        giga.get_token()
-        met = outcome(CALLS[call], giga, timeout=0.1 if name == "stall" else 5)
-        assert met == honest[call] if error is None else type(met) is error
-        emu.fault = None
-        assert CALLS["chat"](client_of(emu, max_retries=0)) == honest["chat"]
 
 
 def test_throw_away_certificates_are_private_and_thrown_away():
