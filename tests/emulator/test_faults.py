@@ -52,7 +52,7 @@ TABLE = {
     "502": ("502", ServerError, ServerError, (1, 1)),
     "stale": ("stale", None, None, (1, 1)),
 }
-COSTS_NOTHING = {("reset", "models"): (1, 3)}  # and is asked again on a connection of its own, too
+COSTS_NOTHING = dict.fromkeys([("reset", "models"), ("502", "models")], (1, 3))  # so it is asked again
 OFTEN = {("chat", 2), ("stream", 0)}  # the other calls are long, but for where they differ
 
 
