@@ -51,9 +51,9 @@ def chat_request(payload: Payload, config: Mapping[str, Any], stream: bool = Fal
     """Make a v1 chat request of a question, messages, or a whole request (POST /chat/completions)."""
     body = chat_body(payload, config)
     if has_functions(body):
-        from .functions import check_chat
+        from .functions import prepare_request
 
-        body = check_chat(body)
+        body = prepare_request(body)
     if stream:
         body["stream"] = True
     path = chat_url_cvar.get()

@@ -1,40 +1,32 @@
-"""Checks of a dialogue with calls of functions: what the service would refuse with 422, before it is asked."""
+"""Check a dialogue with calls of functions as the service does, before it is asked: it would refuse it with 422."""
 
 from __future__ import annotations
 
-import json
 from typing import Any, Mapping, Sequence
 
-from .schemas import objects
-
-STATE_IDS = ("tools_state_id", "tool_state_id", "functions_state_id")  # the second version has all three
-NOTHING = object()
+from .json_text import decode_json
+from .models.chat_completions import STATE_IDS
 
 
-def check_history(messages: Sequence[Any]) -> None:
-    """Refuse a dialogue that the service refuses, with the index of the message: ValueError.
+def check_history(messages: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse a dialogue that the service refuses; the ValueError has the index of the message.
 
-    A call of a function and its result are neighbours; a result is JSON. The first version takes a system message only
-    at the beginning. The second, whose content is lists, takes several calls and results in a row.
+    A call of a function is followed by its result, and a result is JSON. In v1 only the first message may be a system
+    message. In v2, whose content is a list of parts, several calls and results may follow each other.
     """
-    second = any(isinstance(message.get("content"), (list, tuple)) for message in objects(messages))
-    waiting: list[tuple[int, Any]] = []  # calls without a result
-    answerable = False
+    v2 = any(isinstance(message.get("content"), (list, tuple)) for message in messages)
+    waiting: list[tuple[int, Any]] = []  # calls without a result: index of the message, name of the function
+    may_answer = False  # whether a result may come though no call waits for it
     for i, message in enumerate(messages):
-        where = f"messages[{i}]"
-        role = message.get("role") if isinstance(message, Mapping) else None
-        if role is None:
-            raise ValueError(f"{where} needs to be an object with a role")
-        if role == "system" and i and not second:
-            raise ValueError(f"{where}: a system message is only allowed as the first message")
-        stateful = role == "assistant" and any(message.get(name) is not None for name in STATE_IDS)
-        calls, results = _check_message(message, where)
+        if message.get("role") == "system" and i and not v2:
+            raise ValueError(f"messages[{i}]: a system message is only allowed as the first message")
+        calls, results = _calls_and_results(message, f"messages[{i}]")
         if waiting and not results:
             raise _unanswered(*waiting[0], i)
-        if results and not waiting and not answerable:
-            raise ValueError(f"{where}: this result has no call of a function before it")
-        waiting = [(i, call.get("name")) for call in calls] or waiting[results:]
-        answerable = bool(calls) or stateful or (second and answerable and results > 0)
+        if results and not waiting and not may_answer:
+            raise ValueError(f"messages[{i}]: this result has no call of a function before it")
+        waiting = [(i, name) for name in calls] or waiting[results:]
+        may_answer = bool(calls) or any(map(message.get, STATE_IDS)) or (v2 and may_answer and results > 0)
     if waiting:
         raise _unanswered(*waiting[0], len(messages))
 
@@ -43,64 +35,31 @@ def _unanswered(index: int, name: Any, due: int) -> ValueError:
     return ValueError(f"messages[{index}]: the call of function {name!r} has no result: messages[{due}] has to be it")
 
 
-def _check_message(message: Mapping[str, Any], where: str) -> tuple[list[Mapping[str, Any]], int]:
-    """Check what one message holds; list the calls in it, and count the results."""
-    role, content, call = message.get("role"), message.get("content"), message.get("function_call")
-    if call is not None and (role != "assistant" or not isinstance(call, Mapping)):
-        raise ValueError(f"{where}.function_call is an object, in messages of role assistant alone")
-    if message.get("attachments") is not None and role != "user":
-        raise ValueError(f"{where}.attachments are for role user alone")
-    if not content and not call and any(message.get(name) is not None for name in STATE_IDS):
-        return [], 0  # in the second version a state may stand alone
-    if (content is None and call is None) or content in ([], ()):
-        raise ValueError(f"{where}.content is needed")
-    if isinstance(content, (list, tuple)):
-        return _check_parts(content, role, where)
-    result = role in ("function", "tool")
-    if result and not _is_json(content):
-        raise ValueError(f"{where}.content: a result is a string that holds JSON, such as json.dumps({{'result': …}})")
-    return [] if call is None else [call], int(result)
+def _calls_and_results(message: Mapping[str, Any], where: str) -> tuple[list[Any], int]:
+    """List the names of the functions that a message calls, and count the results in it."""
+    content = message.get("content")
+    if not isinstance(content, (list, tuple)):
+        result = message.get("role") in ("function", "tool")
+        if result and not is_json(content):
+            raise ValueError(
+                f"{where}.content: a result is a string that holds JSON, such as json.dumps({{'result': …}})"
+            )
+        call = message.get("function_call")
+        return [call.get("name")] if isinstance(call, Mapping) else [], int(result)
+    parts = [part for part in content if isinstance(part, Mapping)]
+    calls = [part["function_call"] for part in parts if isinstance(part.get("function_call"), Mapping)]
+    results = [part["function_result"] for part in parts if isinstance(part.get("function_result"), Mapping)]
+    if any(isinstance(call.get("arguments"), str) for call in calls):
+        raise ValueError(f"{where}: in v2 the arguments of a function_call are an object, not a string")
+    if any(isinstance(result.get("result"), str) and not is_json(result["result"]) for result in results):
+        raise ValueError(f"{where}: the result of a function_result is an object, or a string that holds JSON")
+    return [call.get("name") for call in calls], len(results)
 
 
-def _check_parts(parts: Sequence[Any], role: Any, where: str) -> tuple[list[Mapping[str, Any]], int]:
-    """Check the parts of a message of the second version, where calls and results are parts."""
-    calls, results = [], 0
-    for i, part in enumerate(parts):
-        at = f"{where}.content[{i}]"
-        if isinstance(part, str):
-            continue
-        if not isinstance(part, Mapping):
-            raise ValueError(f"{at} is no part of a message")
-        call, result = part.get("function_call"), part.get("function_result")
-        if call is not None:
-            if not isinstance(call, Mapping) or not isinstance(call.get("arguments") or {}, Mapping):
-                raise ValueError(f"{at}.function_call needs arguments that are an object, not a string")
-            calls.append(call)
-        if result is not None:
-            if not isinstance(result, Mapping) or not isinstance(result.get("name"), str):
-                raise ValueError(f"{at}.function_result needs the name of the function")
-            if isinstance(result.get("result"), str) and not _is_json(result["result"]):
-                raise ValueError(f"{at}.function_result.result has to be an object, or a string that holds JSON")
-            results += 1
-    if calls and role != "assistant":
-        raise ValueError(f"{where}: a function_call is for role assistant")
-    if bool(results) is not (role in ("function", "tool")):
-        raise ValueError(f"{where} of role {str(getattr(role, 'value', role))!r} " + (
-            "has a function_result, which is for role tool" if results else "needs a function_result"))
-    return calls, results
-
-
-def _is_json(text: Any) -> bool:
-    return isinstance(text, str) and read(text) is not NOTHING
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")  # but Python reads it
-
-
-def read(text: str) -> Any:
-    """Read JSON as the service does; what is none is ``NOTHING``."""
+def is_json(text: Any) -> bool:
+    """Tell whether a text is JSON as the service reads it: without NaN and Infinity."""
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
-        return NOTHING
+        decode_json(text)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True

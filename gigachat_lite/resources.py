@@ -75,7 +75,11 @@ class Resource:
 
 def v2_chat_request(payload: Payload, config: Mapping[str, Any], stream: bool = False) -> Request:
     """Make a v2 chat request of a question, messages, or a whole request (POST /v2/chat/completions)."""
-    body = _check_v2(models.v2_body(payload, config))
+    body = models.v2_body(payload, config)
+    if "tools" in body or len(body["messages"]) > 1:  # else there are neither functions nor results
+        from .functions import prepare_request
+
+        body = prepare_request(body)
     if not names_model(body):
         body["model"] = default_model(config)
     if stream:
@@ -83,32 +87,6 @@ def v2_chat_request(payload: Payload, config: Mapping[str, Any], stream: bool = 
     base_url, elsewhere = config["base_url"], chat_completions_url_cvar.get()
     url = v2_base(base_url) + "/chat/completions" if elsewhere is None else chat_url(base_url, elsewhere)
     return Request("POST", url, to_json(body), "paid", stream)
-
-
-def _check_v2(body: dict[str, Any]) -> dict[str, Any]:
-    """Describe the Python functions of a v2 request and check its history, where functions are in play."""
-    tools = [tool for tool in body.get("tools") or () if isinstance(tool, Mapping) and tool.get("functions")]
-    if not tools and not any(map(_has_functions, body["messages"])):
-        return body
-    from .functions import as_functions, check_history
-
-    if not body.get("storage") and not body.get("assistant_id"):  # else the service has the beginning
-        check_history(body["messages"])
-    for i, tool in enumerate(body.get("tools") or ()):
-        given = tool["functions"].get("specifications") if any(tool is one for one in tools) else None
-        if given:
-            described = {**tool["functions"], "specifications": as_functions(given)[0]}
-            body["tools"] = [*body["tools"][:i], {**tool, "functions": described}, *body["tools"][i + 1 :]]
-    return body
-
-
-def _has_functions(message: Mapping[str, Any]) -> bool:
-    """Tell whether a message holds the result of a function, or a call."""
-    parts = message.get("content")
-    return message.get("role") in ("tool", "function") or any(
-        isinstance(part, Mapping) and ("function_call" in part or "function_result" in part)
-        for part in (parts if isinstance(parts, (list, tuple)) else ())
-    )
 
 
 def v2_base(base_url: str) -> str:
@@ -184,9 +162,9 @@ class BatchesResource(Resource):
     def _chat_body(self, payload: Payload) -> dict[str, Any]:
         body = chat_body(payload, self._config)
         if has_functions(body):
-            from .functions import check_chat
+            from .functions import prepare_request
 
-            body = check_chat(body)
+            body = prepare_request(body)
         return body
 
     def _read(self, response: Response) -> List[Any]:

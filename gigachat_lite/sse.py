@@ -139,18 +139,20 @@ class EventStream:
     its reader at once, with StreamError.
     """
 
-    _end = "[DONE]"  # what the stream ends with
-    _accumulator: Any = ChatAccumulator
-    _chunk: type[Answer]  # the classes of an event, of the whole answer, and of the tokens used
-    _whole: type[Answer]
-    _usage: type[Obj]
+    END = "[DONE]"  # the data or the name of the last event
+    ANSWER_EVENTS: tuple[str, ...] = ("message",)  # the names of the events that hold the answer
+    ANSWER_KEYS: tuple[str, ...] = ("choices",)  # one of which such an event has, unless it is an error
+    ACCUMULATOR: Any = ChatAccumulator
+    CHUNK: type[Answer]  # the classes of an event, of the whole answer, and of the tokens used
+    WHOLE: type[Answer]
+    USAGE: type[Obj]
 
     def __init__(self, body: BodyReader) -> None:
         self.x_headers = body.response.x_headers
         self.completion: Any = None
         self._body = body
         self._events = iter_events(body)
-        self._answer = self._accumulator()
+        self.accumulator = self.ACCUMULATOR()
         self._halves: dict[tuple[Any, ...], str] = {}  # of surrogate pairs, by their place in an event
         self._error: GigaChatException | None = None
         self._closed = False
@@ -173,16 +175,17 @@ class EventStream:
                     break
                 done = data == "[DONE]"
                 chunk = None if done else self._decode(name, data)
-                if self._end in (name, data):
+                if self.END in (name, data):
+                    body.release()
                     for rest in unfinished(self._halves):
-                        self._answer.add(rest)
-                    self.completion = with_headers(self._whole(self._answer.whole()), self.x_headers)
+                        self.accumulator.add(rest)
+                    self.completion = with_headers(self.WHOLE(self.accumulator.whole()), self.x_headers)
                 if chunk is not None:
                     yield chunk
                 if done or self.completion is not None:
                     break
             if self.completion is None:
-                how = "was closed before its end" if self._closed else f"ended before its {self._end}; ask again"
+                how = "was closed before its end" if self._closed else f"ended before its {self.END}; ask again"
                 raise StreamError("the stream " + how)
         except GeneratorExit:
             raise
@@ -210,20 +213,20 @@ class EventStream:
     @property
     def text(self) -> str:
         """The text of the first choice, as far as it has come."""
-        text: str = self._answer.text()
+        text: str = self.accumulator.text()
         return text
 
     @property
     def finish_reason(self) -> str | None:
         """Why the first choice ended, None before it has."""
-        reason: str | None = self._answer.finish_reason()
+        reason: str | None = self.accumulator.finish_reason()
         return reason
 
     @property
     def usage(self) -> Any:
         """The tokens used, which come with the last event; those of a thread's run come with each, and are added up."""
-        usage = self._answer.usage()
-        return self._usage(usage) if isinstance(usage, dict) else None
+        usage = self.accumulator.usage()
+        return self.USAGE(usage) if isinstance(usage, dict) else None
 
     def tap(self, write: Callable[[bytes], object]) -> None:
         """Hand the bytes to ``write`` too, as they arrive and before they are decoded; b"" at the end."""
@@ -246,31 +249,35 @@ class EventStream:
             self._body.close()
 
     def _decode(self, name: str, data: str) -> Any:
-        """Make a chunk of an event; None for one without choices, as a heartbeat or the usage alone."""
+        """Make a chunk of an event; None for one that says nothing. Unknown events need not be JSON objects."""
         try:
             value = decode_json(data, self._halves)
         except (ValueError, RecursionError):
             value = None
-        known = name in ("message", "error")
+        known = name in self.ANSWER_EVENTS
         if not isinstance(value, dict):
-            return self._pass_over(name, data, known)
+            if name in ERROR_EVENTS:
+                raise self._error_of_event({"message": data})
+            if known and data.strip():
+                raise StreamError("an event of the stream is no JSON object")
+            return None
+        if name in ERROR_EVENTS or (known and not any(map(value.get, self.ANSWER_KEYS))):
+            error = value.get("error")
+            error = error if isinstance(error, dict) else value
+            if name in ERROR_EVENTS or is_error(error):
+                raise self._error_of_event(error)
+        return self.read_event(name, value)
+
+    def read_event(self, name: str, value: dict[str, Any]) -> Any:
+        """Add an event to the answer, and make a chunk of it; None for a heartbeat, or the usage alone."""
         choices = value.get("choices")
-        if name == "error" or (not choices and known and is_error(value)):
-            raise self._error_of_event(value)
-        if choices or known:
-            self._answer.add(value)
+        if choices or name in self.ANSWER_EVENTS:
+            self.accumulator.add(value)
         if not choices or not isinstance(choices, list):
             return None
-        chunk = self._chunk(value)
+        chunk = self.CHUNK(value)
         set_x_headers(chunk, self.x_headers)
         return chunk
-
-    def _pass_over(self, name: str, data: str, known: bool) -> None:
-        """Pass over an event that is no JSON object, if its name is unknown or it has no data."""
-        if name in ERROR_EVENTS:
-            raise self._error_of_event({"message": data})
-        if known and data.strip():
-            raise StreamError("an event of the stream is no JSON object")
 
     def _error_of_event(self, value: Mapping[str, Any]) -> GigaChatException:
         from .diagnose import mask
@@ -307,7 +314,7 @@ class Stream(EventStream):
     """The events of a streamed chat."""
 
     __doc__ = EventStream.__doc__
-    _chunk, _whole, _usage = ChatCompletionChunk, ChatCompletion, Usage
+    CHUNK, WHOLE, USAGE = ChatCompletionChunk, ChatCompletion, Usage
     if TYPE_CHECKING:
         completion: ChatCompletion | None
 

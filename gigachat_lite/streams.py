@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Iterator
 
 from .accumulators import MessageAccumulator, ThreadAccumulator
-from .json_text import decode_json
 from .models import (
     ChatCompletionResponse,
     ChatUsage,
@@ -16,7 +15,7 @@ from .models import (
     with_headers,
 )
 from .models.chat_completions import SAID
-from .sse import ERROR_EVENTS, EventStream, is_error
+from .sse import EventStream
 
 __all__ = ["ChatStream", "ThreadStream"]
 
@@ -24,8 +23,8 @@ __all__ = ["ChatStream", "ThreadStream"]
 class ThreadStream(EventStream):
     """The events of a thread's run; otherwise as ``Stream``."""
 
-    _accumulator = ThreadAccumulator
-    _chunk, _whole, _usage = ThreadCompletionChunk, ThreadCompletion, Usage
+    ACCUMULATOR = ThreadAccumulator
+    CHUNK, WHOLE, USAGE = ThreadCompletionChunk, ThreadCompletion, Usage
     if TYPE_CHECKING:
         completion: ThreadCompletion | None
 
@@ -42,9 +41,9 @@ class ChatStream(EventStream):
     ``max_connections`` is free.
     """
 
-    _end = "response.message.done"
-    _accumulator = MessageAccumulator
-    _chunk, _whole, _usage = PrimaryChatCompletionChunk, ChatCompletionResponse, ChatUsage
+    END, ANSWER_EVENTS, ANSWER_KEYS = "response.message.done", SAID, ("messages", "finish_reason")
+    ACCUMULATOR = MessageAccumulator
+    CHUNK, WHOLE, USAGE = PrimaryChatCompletionChunk, ChatCompletionResponse, ChatUsage
     if TYPE_CHECKING:
         completion: ChatCompletionResponse | None
 
@@ -53,23 +52,10 @@ class ChatStream(EventStream):
         @property
         def usage(self) -> ChatUsage | None: ...
 
-    def _decode(self, name: str, data: str) -> Any:
-        """Make a chunk of an event; None for an unknown one that is no JSON object."""
-        try:
-            value = decode_json(data, self._halves)
-        except (ValueError, RecursionError):
-            value = None
-        if not isinstance(value, dict):
-            return self._pass_over(name, data, name in SAID)
-        if name in ERROR_EVENTS or (name in SAID and not value.keys() & {"messages", "finish_reason"}):
-            error = value.get("error")
-            error = error if isinstance(error, dict) else value
-            if name in ERROR_EVENTS or is_error(error):
-                raise self._error_of_event(error)
+    def read_event(self, name: str, value: dict[str, Any]) -> Any:
+        """Add an event to the answer, if it is of it, and make a chunk of it."""
         if name in SAID:
-            self._answer.add(value)
-        if name == self._end:
-            self._body.release()
+            self.accumulator.add(value)
         if name == "message" and "messages" not in value:
             return None
         value.setdefault("event", name)

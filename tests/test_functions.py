@@ -7,22 +7,27 @@ import decimal
 import enum
 import functools
 import json
+import os
+import pathlib
 import pickle
+import subprocess
+import sys
+import uuid
 from types import SimpleNamespace
 from typing import Any, Dict, List, Optional
 
 import pytest
 
-from clients import crossed, new_client
+import gigachat_lite
+from clients import new_client
 from gigachat_lite import Chat, Emulator, Function, GigaChatException, Messages, RateLimitError
 from gigachat_lite.functions import (
     ChatRun,
     FunctionCallError,
     Run,
     as_functions,
-    check_chat,
-    check_functions,
     describe,
+    prepare_request,
     result_json,
 )
 from gigachat_lite.histories import check_history
@@ -196,15 +201,11 @@ def test_a_callable_is_described(name):
     function, wanted = DESCRIPTIONS[name]
     description = describe(function)
     assert description == wanted and type(description) is Function
-    check_functions([description])
 
 
-def test_what_is_given_wins_over_what_is_found():
-    given = {"name": "1st", "description": "Иначе.", "parameters": {},
+def test_given_fields_win_over_found_ones():
+    given = {"name": "other", "description": "Иначе.", "parameters": {},
              "few_shot_examples": [{"request": "?", "params": {}}], "return_parameters": {"type": "object"}}
-    with pytest.raises(ValueError, match="is no name"):
-        describe(weather, **given)  # it begins with a digit
-    given["name"] = "other"
     assert describe(weather, **given) == given
     with pytest.raises(TypeError, match="did you mean 'description'"):
         describe(weather, descripton="x")
@@ -226,27 +227,21 @@ def two_types(x: bytes):
     pass
 
 
-def имя():
-    pass
-
-
-@pytest.mark.parametrize("function, kind, said", [
-    (lambda: 0, ValueError, "'<lambda>' is no name for a function"),
-    (имя, ValueError, "'имя' is no name"),
-    (Place, TypeError, "a function is needed"),
-    (5, TypeError, "a function is needed, not 5"),
-    (max, TypeError, "max.* cannot be described: no signature found"),
-    (waits, TypeError, "waits has to return its result: it is async"),
-    (yields, TypeError, "yields has to return its result"),
-    (unreadable, TypeError, "the annotations of unreadable cannot be read"),
-    (two_types, TypeError, r"two_types\.x: bytes is no type"),
+@pytest.mark.parametrize("function, said", [
+    (Place, "a function is needed"),
+    (5, "a function is needed, not 5"),
+    (max, "max.* cannot be described: no signature found"),
+    (waits, "waits has to return its result: it is async"),
+    (yields, "yields has to return its result"),
+    (unreadable, "the annotations of unreadable cannot be read"),
+    (two_types, r"two_types\.x: bytes is no type"),
 ])
-def test_what_cannot_be_described_is_refused(function, kind, said):
-    with pytest.raises(kind, match=said):
+def test_what_cannot_be_described_is_refused(function, said):
+    with pytest.raises(TypeError, match=said):
         describe(function)
 
 
-def test_functions_are_descriptions_callables_pairs_and_names():
+def test_functions_are_callables_descriptions_pairs_and_names():
     own = {"name": "own", "parameters": {"type": "object", "properties": {}}}
     named = Function(name="named", parameters={})
     descriptions, callables = as_functions([weather, own, (named, nothing), "text2image", {"name": "text2model3d"}])
@@ -262,20 +257,6 @@ def test_functions_are_descriptions_callables_pairs_and_names():
     ([({"name": "x", "parameters": {}}, max)], TypeError, "no signature found"),
     ([5], TypeError, r"functions\[0\]: a callable or a description is needed, not int"),
     ([weather, weather], ValueError, r"functions\[1\]: there is a function 'weather' already"),
-    ([weather, {"name": "1st", "parameters": {}}], ValueError, r"functions\[1\]: '1st' is no name"),
-    ([{"name": "a b", "parameters": {}}], ValueError, "'a b' is no name"),
-    ([{"name": "a\n", "parameters": {}}], ValueError, "is no name"),
-    ([{}], ValueError, "None is no name"),
-    ([{"name": "x"}], ValueError, r"functions\[0\] \(x\) needs parameters"),
-    (["x"], ValueError, "needs parameters"),
-    ([{"name": "x", "parameters": {"properties": {"data": {"type": "object"}}}}], ValueError,
-     r"functions\[0\] \(x\)\.parameters\.properties\.data is an object without properties"),
-    ([{"name": "x", "parameters": {"properties": {"a": {"type": "array", "items": {"type": "object"}}}}}], ValueError,
-     r"properties\.a\.items is an object without properties"),
-    ([{"name": "x", "parameters": {"properties": {"a": "string"}}}], ValueError, "is no JSON Schema"),
-    ([{"name": "x", "parameters": {"properties": ["a"]}}], ValueError, "is no JSON Schema"),
-    ([{"name": "x", "parameters": {}, "few_shot_examples": [{"request": "?"}]}], ValueError,
-     r"few_shot_examples\[0\] needs request and params"),
     ([({"name": "x", "parameters": {}}, unreadable)], TypeError, "cannot be read"),
     ([({"name": "x", "parameters": {}}, waits)], TypeError, "async"),
 ])
@@ -284,15 +265,7 @@ def test_wrong_functions_are_refused_with_their_place(functions, kind, said):
         as_functions(functions)
 
 
-def test_a_forced_function_has_to_be_there():
-    check_functions([describe(weather)], {"name": "weather"})
-    check_functions([], {"name": "text2image"})
-    check_functions([], "auto")
-    with pytest.raises(ValueError, match="'wether' is not among the functions; did you mean 'weather'"):
-        check_functions([describe(weather)], {"name": "wether"})
-
-
-def test_what_a_partial_has_bound_around_a_wrapper_is_no_parameter_either():
+def test_a_wrapped_partial_hides_its_bound_arguments():
     described = {"name": "x", "parameters": {}}
     assert "api_key" not in json.dumps(describe(round_keyed, name="keyed")) and as_functions([(described, round_keyed)])
 
@@ -344,15 +317,11 @@ GOOD = [
 
 
 @pytest.mark.parametrize("messages", GOOD)
-def test_a_good_history_is_good_to_the_emulator_too(messages, emu, giga):
+def test_a_good_history_passes_here_and_there(messages, emu, giga):
+    check_history(messages)
     second = any(isinstance(message["content"], list) for message in messages if "content" in message)
     if not any(message.get("attachments") or "files" in str(message) for message in messages):
         assert (giga.chat.create if second else giga.chat)(messages)
-
-
-@pytest.mark.parametrize("messages", GOOD)
-def test_a_good_history_passes(messages):
-    check_history(messages)
 
 
 @pytest.mark.parametrize("messages, said", [
@@ -366,48 +335,38 @@ def test_a_good_history_passes(messages):
     ([USER, CALL, {**RESULT, "content": "ясно"}], r"messages\[2\].content: a result is a string that holds JSON"),
     ([USER, CALL, {**RESULT, "content": '{"t": NaN}'}], r"messages\[2\].content: a result"),
     ([USER, CALL, {**RESULT, "content": {"t": 3}}], r"messages\[2\].content: a result"),
-    ([{**USER, "function_call": CALL["function_call"]}], r"messages\[0\].function_call is an object, in messages"),
-    ([{**CALL, "function_call": "weather"}], r"messages\[0\].function_call is an object"),
-    ([{**SAID, "attachments": ["id"]}], r"messages\[0\].attachments are for role user"),
-    ([{"role": "user"}], r"messages\[0\].content is needed"),
-    ([{"content": "?"}], r"messages\[0\] needs to be an object with a role"),
-    (["?"], r"messages\[0\] needs to be an object"),
     ([USER2, CALL2], r"messages\[1\]: the call of function 'weather' has no result"),
     ([USER2, RESULT2], r"messages\[1\]: this result has no call"),
     ([USER2, CALLS2, RESULT2], r"messages\[1\]: the call of function 'weather' has no result: messages\[3\] has"),
     ([USER2, CALLS2, RESULT2, USER2], r"messages\[1\]: the call of function 'weather' has no result: messages\[3\]"),
-    ([{**CALL2, "role": "user"}], r"messages\[0\]: a function_call is for role assistant"),
-    ([USER2, CALL2, {**RESULT2, "role": "user"}], r"messages\[2\] of role 'user' has a function_result"),
-    ([{"role": "user", "content": []}], r"messages\[0\].content is needed"),
-    ([USER2, CALL2, {"role": "tool", "content": [{"text": "3"}]}], r"messages\[2\] of role 'tool' needs a"),
-    ([USER2, CALL2, {"role": "tool", "content": [{"function_result": {"result": {}}}]}],
-     r"messages\[2\].content\[0\].function_result needs the name"),
     ([USER2, CALL2, {"role": "tool", "content": [{"function_result": {"name": "weather", "result": "3 градуса"}}]}],
-     r"messages\[2\].content\[0\].function_result.result has to be an object"),
+     r"messages\[2\]: the result of a function_result is an object"),
     ([{"role": "assistant", "content": [{"function_call": {"name": "weather", "arguments": "{}"}}]}],
-     r"messages\[0\].content\[0\].function_call needs arguments that are an object"),
-    ([{"role": "user", "content": [5]}], r"messages\[0\].content\[0\] is no part"),
+     r"messages\[0\]: in v2 the arguments of a function_call are an object"),
 ])
-def test_a_broken_history_is_refused_with_the_index_of_the_message(messages, said):
+def test_a_broken_history_is_refused_with_its_index(messages, said):
     with pytest.raises(ValueError, match="^" + said):
         check_history(messages)
 
 
-def test_a_request_is_checked_and_its_callables_are_described():
-    assert check_chat({"messages": [USER], "functions": [weather]}) == {
+def test_a_request_is_checked_and_its_callables_described():
+    assert prepare_request({"messages": [USER], "functions": [weather]}) == {
         "messages": [USER], "functions": [describe(weather)]}
-    assert check_chat({"messages": [USER]}) == {"messages": [USER]}
+    assert prepare_request({"messages": [USER]}) == {"messages": [USER]}
     kept = {"messages": [RESULT], "storage": {"is_stateful": True}}
-    assert check_chat(kept) == kept
+    assert prepare_request(kept) == kept
     for body, said in (
         ({"messages": [USER, CALL], "functions": [weather]}, r"messages\[1\]"),
         ({"messages": [USER], "functions": [weather], "function_call": {"name": "x"}}, "'x' is not among"),
     ):
         with pytest.raises(ValueError, match=said):
-            check_chat(body)
+            prepare_request(body)
 
 
 # ---- Results
+
+
+NAN = float("nan")
 
 
 @pytest.mark.parametrize("value, wanted", [
@@ -425,21 +384,79 @@ def test_a_request_is_checked_and_its_callables_are_described():
     ("{так}", {"result": "{так}"}),
     ('{"t": NaN}', {"result": '{"t": NaN}'}),
     (Unit.CELSIUS, {"result": "C"}),
+    ({Unit.CELSIUS: 1, 2: {None: datetime.date(2026, 1, 15)}}, {"C": 1, "2": {"null": "2026-01-15"}}),
     (Report(Place("Тула", 5)), {"place": {"city": "Тула", "flat": 5}, "unit": "C"}),
     ([Place("Тула")], {"result": [{"city": "Тула", "flat": None}]}),
     ({"when": datetime.date(2026, 1, 15), "price": decimal.Decimal("1.50")}, {"when": "2026-01-15", "price": "1.50"}),
+    ({"id": uuid.UUID(int=1), "path": pathlib.PurePosixPath("/a")},
+     {"id": "00000000-0000-0000-0000-000000000001", "path": "/a"}),
+    ({"t": NAN, "all": [1.5, NAN]}, {"t": None, "all": [1.5, None]}),
+    ("кот".encode(), {"result": "кот"}),
     (Answer(data=[]), {"data": []}),
-    pytest.param(SimpleNamespace(model_dump=lambda mode: {"mode": mode}), {"mode": "json"}, id="model_dump"),
-    ({1: "a"}, {"1": "a"}),
+    pytest.param(SimpleNamespace(model_dump=lambda mode: {"mode": mode}), {"mode": "json"}, id="pydantic 2"),
+    pytest.param(SimpleNamespace(dict=lambda: {"a": {1}}), {"a": [1]}, id="pydantic 1"),
+    pytest.param(SimpleNamespace(item=lambda: 5), {"result": 5}, id="item"),
 ], ids=str)
 def test_a_result_becomes_a_json_object(value, wanted):
     assert json.loads(result_json(value)) == wanted
 
 
-@pytest.mark.parametrize("value", [object(), {"t": float("nan")}, b"x", {(1, 2): 3}])
-def test_a_result_that_json_has_no_room_for_is_an_error(value):
-    with pytest.raises((TypeError, ValueError)):
-        result_json(value)
+def test_results_of_numpy_become_plain_json():
+    np = pytest.importorskip("numpy")
+    for value, wanted in (
+        (np.float32(0.5), 0.5), (np.float64(0.5), 0.5), (np.int64(5), 5), (np.bool_(True), True), (np.str_("a"), "a"),
+        (np.float32("nan"), None), (np.array([[1, 2], [3, 4]]), [[1, 2], [3, 4]]), (np.array(5), 5),
+        (np.array([1.5, np.nan]), [1.5, None]), ([np.int8(1), {np.int8(2)}], [1, [2]]),
+        (np.datetime64("2026-01-15", "ns"), "2026-01-15T00:00:00"),
+        (np.array(["2026-01-15", "NaT"], "M8[ns]"), ["2026-01-15T00:00:00", None]),
+    ):
+        assert json.loads(result_json(value)) == {"result": wanted}
+    assert json.loads(result_json({np.int64(1): np.arange(2)})) == {"1": [0, 1]}
+    for value in (np.array([1j]), np.array([np.inf]), np.timedelta64(1, "ns")):
+        with pytest.raises(TypeError):
+            result_json(value)
+
+
+def test_results_of_pandas_become_plain_json():
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"city": ["Тула", None], "t": [3, 4]}, index=["a", "b"])
+    days = pd.Series(pd.to_datetime(["2026-01-15", None]))
+    for value, wanted in (
+        (frame, {"city": {"a": "Тула", "b": None}, "t": {"a": 3, "b": 4}}),
+        (frame["t"], {"a": 3, "b": 4}),
+        (days, {"0": "2026-01-15T00:00:00", "1": None}),
+        (pd.Series([1.5, None]), {"0": 1.5, "1": None}),
+        (pd.Series([1, None], dtype="Int64"), {"0": 1, "1": None}),
+        (frame.index, {"result": ["a", "b"]}),
+        (pd.DatetimeIndex(["2026-01-15"], tz="UTC"), {"result": ["2026-01-15T00:00:00+00:00"]}),
+        ([pd.NaT, pd.NA, pd.Timestamp("2026-01-15")], {"result": [None, None, "2026-01-15T00:00:00"]}),
+    ):
+        assert json.loads(result_json(value)) == wanted
+
+
+def test_neither_numpy_nor_pandas_is_imported():
+    code = "import sys, gigachat_lite.functions as f; f.result_json([1.5, {2}]); sys.exit(bool({'numpy', 'pandas'} & set(sys.modules)))"
+    root = os.path.dirname(os.path.dirname(gigachat_lite.__file__))
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": root})
+
+
+def circle():
+    items = []
+    items.append(items)
+    return items
+
+
+@pytest.mark.parametrize("value", [
+    object(), Place, {"x": object()}, {"t": float("inf")}, b"\xff", {(1, 2): 3}, datetime.timedelta(1), circle(),
+], ids=str)
+def test_a_result_without_json_is_the_callers_error(value, emu, giga):
+    def strange() -> Any:
+        return value
+
+    emu.enqueue(body=wants("strange", {}))
+    with pytest.raises(TypeError, match="the result of 'strange' cannot be written as JSON: "):
+        giga.run_functions("?", [strange])
+    assert len(sent(emu)) == 1  # the model is not told
 
 
 # ---- The loop, in the first version
@@ -604,36 +621,19 @@ def fails(a: int = 0) -> None:
     raise ZeroDivisionError("деление на ноль" * a)
 
 
-class Mute(Exception):
-    def __str__(self):
-        raise RuntimeError("it cannot be written")
-
-
-def says_nothing() -> None:
-    raise Mute
-
-
-def unwritable() -> object:
-    return {"x": object()}
-
-
-@pytest.mark.parametrize("function, arguments, kind, said", [
-    (fails, {"a": 1}, ZeroDivisionError, "ZeroDivisionError: деление на ноль"),
-    (fails, {"a": 100}, ZeroDivisionError, ("ZeroDivisionError: " + "деление на ноль" * 100)[:500]),
-    (unwritable, {}, TypeError, "TypeError: object is nothing that JSON has"),
-    (says_nothing, {}, Mute, "Mute"),
-])
-def test_an_exception_is_told_to_the_model_or_raised(function, arguments, kind, said, emu, giga):
-    emu.enqueue(body=wants(function.__name__, arguments))
+@pytest.mark.parametrize("times", [1, 100])
+def test_an_exception_is_told_or_raised(times, emu, giga):
+    emu.enqueue(body=wants("fails", {"a": times}))
     emu.enqueue(body=says("Простите"))
-    run = giga.run_functions("?", [function])
+    run = giga.run_functions("?", [fails])
+    said = ("ZeroDivisionError: " + "деление на ноль" * times)[:500]
     assert json.loads(sent(emu)[-1]["messages"][-1]["content"]) == {"error": said} and run.text == "Простите"
-    emu.enqueue(body=wants(function.__name__, arguments))
-    with pytest.raises(kind):
-        giga.run_functions("?", [function], on_error="raise")
+    emu.enqueue(body=wants("fails", {"a": times}))
+    with pytest.raises(ZeroDivisionError):
+        giga.run_functions("?", [fails], on_error="raise")
 
 
-def test_what_is_no_error_of_a_function_is_not_caught(emu, giga):
+def test_an_interrupt_in_a_function_is_raised(emu, giga):
     def stops() -> None:
         raise KeyboardInterrupt
 
@@ -692,16 +692,12 @@ def test_an_answer_that_leads_nowhere_is_an_error(answer, said, emu, giga):
     assert caught.value.messages[0] == USER
 
 
-@crossed("message, text, usage", [
-    pytest.param(None, "", id="none"), pytest.param({}, "", id="empty"),
-    pytest.param({"role": None, "content": None}, "", id="no content"), pytest.param({"content": 5}, "", id="number"),
-    pytest.param({"content": [{"text": "а"}]}, "а", id="parts"),
-], [None, 5, "x", [1], {"total_tokens": None, "newer": "x"}],
-    often=lambda message, text, usage: not (message and usage))
-def test_odd_fields_of_a_good_answer_do_no_harm(message, text, usage, emu, giga):
+@pytest.mark.parametrize("message", [None, {}, {"role": None, "content": None}, {"content": 5}])
+@pytest.mark.parametrize("usage", [None, 5, [1], {"total_tokens": None, "newer": "x"}])
+def test_odd_fields_of_an_answer_are_passed(message, usage, emu, giga):
     emu.enqueue(body={"choices": [{"message": message, "finish_reason": 7}], "usage": usage})
     run = giga.run_functions("?", [nothing])
-    assert run.text == text and run.messages[1:] == [{"role": "assistant", "content": text}] and run.usage == {}
+    assert run.text == "" and run.messages[1:] == [{"role": "assistant", "content": ""}] and run.usage == {}
 
 
 def test_usage_that_changes_its_form_on_the_way_is_left(emu, giga):
@@ -719,7 +715,6 @@ def test_usage_that_changes_its_form_on_the_way_is_left(emu, giga):
     ("?", [], {"max_rounds": None}, ValueError, "max_rounds is a whole number"),
     ([USER, CALL], [weather], {}, ValueError, r"messages\[1\]: the call"),
     ({"messages": [USER, CALL], "storage": {}}, [weather], {}, ValueError, r"messages\[1\]"),
-    ("?", [lambda: 0], {}, ValueError, "is no name"),
     ({"messages": [USER], "functions": [weather]}, [weather], {}, ValueError, "already"),
     ({"messages": [USER], "function_call": {"name": "x"}}, [weather], {}, ValueError, "'x' is not among"),
     ({"messages": [USER], "temprature": 1}, [], {}, TypeError, "did you mean 'temperature'"),
@@ -825,7 +820,6 @@ def test_the_second_version_reads_calls_and_states_wherever_they_stand(answer, e
 @pytest.mark.parametrize("messages, text", [
     (None, ""), (5, ""), ("abc", ""), ({"a": 1}, ""), ([None], ""), (["x"], ""),
     ([{"role": ["a"], "content": "x"}], ""), ([{"role": "assistant", "content": 5}], ""),
-    ([{"content": {"text": "а"}}], "а"),
 ])
 def test_odd_messages_of_the_second_version_do_no_harm(messages, text, emu, giga):
     emu.enqueue(body={"messages": messages, "finish_reason": "stop", "usage": [1]})

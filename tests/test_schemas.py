@@ -16,7 +16,7 @@ import pytest
 from clients import new_client
 from gigachat_lite import ContentFilterError, Emulator, GigaChatException, LengthFinishReasonError, schemas
 from gigachat_lite.docstrings import read_docstring
-from gigachat_lite.models import ChatCompletion
+from gigachat_lite.models import ChatCompletion, ChatCompletionResponse
 from gigachat_lite.schemas import (
     Mismatch,
     ParseError,
@@ -318,7 +318,7 @@ def test_a_value_becomes_what_its_type_says(value, kind, wanted):
     ("вчера", datetime.date, "it has to be a date as a string"),
     ("x", decimal.Decimal, "it has to be a decimal number"),
     ([1, "a"], List[int], r"\[1\] has to be integer, not string"),
-    ([1], Tuple[int, int], "it has to be array of 2, not array"),
+    ([1], Tuple[int, int], "it has to have 2 items, not 1"),
     ([[1]], Set[list], "it holds what a set cannot hold"),
     ({"a": {"b": "c"}}, Dict[str, Dict[str, int]], "a.b has to be integer, not string"),
     ([], City, "it has to be object, not array"),
@@ -363,8 +363,7 @@ def test_fences_and_prose_do_no_harm(name):
     ("[1, 2] и [1, 2, 3]", List[int], [1, 2, 3]),  # the longest that fits
     ('{"a": "раз\nдва ``` три"}', dict, {"a": "раз\nдва ``` три"}),
     ('Так: ```json\n{"a": "``` {"}\n```', dict, {"a": "``` {"}),
-    ('{"a" we say} {"b": 1}', dict, {"b": 1}),
-    ('[1 "] {" x] {"b": 1}', dict, {"b": 1}),
+    ('[1, см. ниже] {"b": 1}', dict, {"b": 1}),
     ('[1], {"type": "object"}', {"type": "json_schema", "schema": {"type": "object"}}, {"type": "object"}),
     ("[1, 2]", {"type": "json_schema", "schema": Tuple[int, int]}, (1, 2)),
     ("{ x } " * 5000 + '{"a": 1}', dict, {"a": 1}),
@@ -420,11 +419,11 @@ def v1(content, reason="stop", **more):
 
 
 def v2(text, reason="stop"):
-    return {"messages": [
+    return ChatCompletionResponse({"messages": [
         {"role": "reasoning", "content": [{"text": "думаю"}]},
         {"role": "assistant", "content": [{"tool_execution": {"name": "web_search"}}]},
         {"role": "assistant", "content": [{"text": text[:3], "inline_data": {}}, {"text": text[3:]}]}],
-        "finish_reason": reason}
+        "finish_reason": reason})
 
 
 @pytest.mark.parametrize("answer", [v1, v2])
@@ -455,20 +454,20 @@ def test_a_good_answer_is_parsed(answer):
 @pytest.mark.parametrize("messages", [
     [{"content": [{"text": '{"a": 1}'}]}],
     [{"role": "assistant", "content": '{"a": 1}'}],
-    [{"role": "assistant", "content": {"text": '{"a": 1}'}}],
     [{"role": "assistant", "content": [{"text": '{"a"'}]}, None, {"role": None, "content": [None, {"text": ": 1}"}]}],
 ])
-def test_a_good_answer_of_an_odd_form_is_parsed(messages):
-    assert parse_completion({"messages": messages}, Dict[str, int]) == {"a": 1}
+def test_an_answer_of_an_odd_form_is_parsed(messages):
+    assert parse_completion(ChatCompletionResponse(messages=messages), Dict[str, int]) == {"a": 1}
 
 
 @pytest.mark.parametrize("completion", [
-    {"choices": []}, {}, {"messages": []}, v1(None), v1(5), v1([None]), v1(None, 7),
-    *({"choices": choices} for choices in ([{}], [None], ["x"], {"0": 1}, 5, "abc", [{"message": "x"}])),
-    *({"messages": messages} for messages in (
+    v1(None), v1(5), v1([None]), v1(None, 7),
+    *(ChatCompletion(fields) for fields in ({}, {"choices": []}, {"choices": [None]}, {"choices": 5},
+                                            {"choices": [{"message": "x"}]})),
+    *(ChatCompletionResponse(messages=messages) for messages in (
         None, [None], ["x"], {"a": 1}, 5, [{"role": ["a"]}], [{"content": 5}], [{"content": [None, {"text": 5}]}])),
 ])
-def test_an_answer_without_a_text_is_an_error_of_its_own(completion):
+def test_an_answer_without_text_is_a_parse_error(completion):
     with pytest.raises(ParseError, match="there is none"):
         parse_completion(completion, dict)
 
@@ -487,12 +486,6 @@ def test_what_a_whole_format_says_itself_wins(own, strict):
     whole = {"type": "json_schema", "schema": {"type": "object"}, **own}
     assert response_format(whole) == {**whole, "strict": strict}
     assert response_format({**whole, "newer": 1})["newer"] == 1
-
-
-@pytest.mark.parametrize("kind", [{"type": "text"}, {"type": "regex", "regex": "[a-z]+"}])
-def test_a_format_without_values_is_refused(kind):
-    with pytest.raises(ValueError, match=f"no value can be read out of '{kind['type']}'"):
-        response_format(kind)
 
 
 @pytest.mark.parametrize("kind", [City, Trip, Point, List[City], schema_of(City)], ids=lambda kind: str(kind)[:20])
@@ -514,7 +507,7 @@ def test_pydantic_models_are_taken():
     assert schema_of(Model) == Model.model_json_schema()
     value = parse('```json\n{"items": [{"n": 1}]}\n```', Model)
     assert type(value) is Model and value.items[0].n == 1
-    with pytest.raises(ParseError, match=r"items\[0\]\.n: Input should be"):
+    with pytest.raises(ParseError, match=r"items\.0\.n: Input should be"):
         parse('{"items": [{"n": "x"}]}', Model)
     Holder = dataclasses.make_dataclass("Holder", [("model", Model)])
     assert parse('{"model": {"items": []}}', Holder).model == Model(items=[])
