@@ -23,11 +23,10 @@ from .json_text import decode_json
 from .models import Chat, Function, Messages, Obj, Payload, check_fields
 from .models.chat import as_request
 from .models.chat_completions import as_parts
-from .schemas import Field, Mismatch, accepts_none, decode, describe_object, fields_of, has_fields, hints_of, unwrap
+from .schemas import Field, Mismatch, accepts_none, decode, describe_object, hints_of, unwrap
 
 Given = Union[str, Mapping[str, Any], Callable[..., Any], Tuple[Mapping[str, Any], Callable[..., Any]]]
 
-BUILT_IN = ("text2image", "get_file_content", "text2model3d")  # these run on the server
 MAX_ERROR_TEXT = 500  # characters of an exception that the model is told
 
 
@@ -65,9 +64,8 @@ def describe(function: Callable[..., Any], **fields: Any) -> Function:
 
     The parameters come from the signature and its annotations, their descriptions from the docstring; without an
     annotation the type is that of the default, or else a string. ``few_shot_examples`` and ``return_parameters`` are
-    taken from attributes of that name, the latter also from the annotation where that is a dataclass or a TypedDict.
-    What ``functools.partial`` has bound is no parameter. ``fields`` win over all that. TypeError for what cannot be
-    described.
+    taken from attributes of that name. What ``functools.partial`` has bound is no parameter. ``fields`` win over all
+    that. TypeError for what cannot be described.
     """
     check_fields(fields, Function, "the description")
     inner, code = _unwrap_callable(function)
@@ -80,7 +78,7 @@ def describe(function: Callable[..., Any], **fields: Any) -> Function:
         "description": text,
         "parameters": describe_object(_fields(parameters, hints, notes), name),
         "few_shot_examples": examples if isinstance(examples, (list, tuple)) else None,
-        "return_parameters": returned if isinstance(returned, Mapping) else _describe_return(hints.get("return")),
+        "return_parameters": returned if isinstance(returned, Mapping) else None,
         **fields,
     }
     return Function({key: value for key, value in found.items() if value not in (None, "")})
@@ -118,7 +116,6 @@ def prepare_request(body: dict[str, Any]) -> dict[str, Any]:
         check_history(body["messages"])
     if body.get("functions"):
         body = {**body, "functions": as_functions(body["functions"])[0]}
-        _check_forced(body["functions"], body.get("function_call"))
     tools = list(body.get("tools") or ())
     for i, tool in enumerate(tools):
         given = tool["functions"].get("specifications") if tool.get("functions") else None
@@ -130,14 +127,6 @@ def prepare_request(body: dict[str, Any]) -> dict[str, Any]:
 def _continues(body: Mapping[str, Any]) -> bool:
     """Tell whether the service has the beginning of the dialogue."""
     return bool(body.get("storage") or body.get("assistant_id"))
-
-
-def _check_forced(functions: Iterable[Mapping[str, Any]], function_call: Any) -> None:
-    """Refuse to force a call of what is not described."""
-    name = function_call.get("name") if isinstance(function_call, Mapping) else None
-    names = [function.get("name") for function in functions]
-    if name is not None and name not in (*names, *BUILT_IN):
-        raise ValueError(f"function_call: {name!r} is not among the functions{did_you_mean(name, names)}")
 
 
 def _check_list(given: Any, what: str) -> Iterable[Any]:
@@ -199,14 +188,6 @@ def _fields(
     return fields
 
 
-def _describe_return(hint: Any) -> dict[str, Any] | None:
-    """Describe a result that has fields; the model needs no description of any other."""
-    try:
-        return describe_object(fields_of(hint), "the result", (hint,)) if has_fields(hint) else None
-    except TypeError:  # it is written as JSON all the same
-        return None
-
-
 # Calls
 
 
@@ -242,12 +223,17 @@ def _bind(function: Callable[..., Any], arguments: Any) -> Callable[[], Any]:
 
 def _read_arguments(arguments: Any) -> dict[str, Any] | None:
     """Copy the arguments of a call, which may be null or JSON in a string; None where they are no object."""
-    if isinstance(arguments, str) and arguments.strip():
-        try:
-            arguments = decode_json(arguments)
-        except (ValueError, RecursionError):
-            return None
-    return dict(arguments or {}) if isinstance(arguments or {}, Mapping) else None
+    if isinstance(arguments, str):
+        arguments = _decode_or_keep(arguments.strip() or "{}")
+    arguments = {} if arguments is None else arguments
+    return dict(arguments) if isinstance(arguments, Mapping) else None
+
+
+def _decode_or_keep(text: str) -> Any:
+    try:
+        return decode_json(text)
+    except (ValueError, RecursionError):
+        return text
 
 
 def _decode_argument(value: Any, field: Field, annotated: bool) -> Any:
@@ -271,10 +257,7 @@ def result_json(value: Any) -> str:
     ('{"result": "солнечно"}', '{"t": 5}', '{"result": [1, 2]}')
     """
     if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
-        try:
-            value = decode_json(value)
-        except (ValueError, RecursionError):
-            pass
+        value = _decode_or_keep(value.strip())
     text = json.dumps(plain_data(value), ensure_ascii=False)
     return text if text.startswith("{") else f'{{"result": {text}}}'
 
@@ -365,11 +348,12 @@ def run_functions(
     if not isinstance(max_rounds, int) or max_rounds < 0:
         raise ValueError(f"max_rounds is a whole number, 0 or more, not {max_rounds!r}")
     dialogue = (Dialogue if version == 1 else DialogueV2)(payload, functions)
-    for left in range(max_rounds, -1, -1):
+    rounds = 0
+    while True:
         completion, calls = dialogue.ask(send, options)
         if not calls:
             return dialogue.run_type(completion, dialogue.messages, dialogue.usage)
-        if not left:
+        if rounds == max_rounds:
             what = f"after {max_rounds} rounds of calls the model still wants {calls[0].get('name')!r} called"
             raise FunctionCallError(what, dialogue.messages, completion, calls[0])
         for call in calls:
@@ -378,7 +362,7 @@ def run_functions(
                 what = f"the model wants {call.get('name')!r} called, and the Python functions are: {there}"
                 raise FunctionCallError(what, dialogue.messages, completion, call)
         dialogue.add_results([(call, _result(dialogue, call, completion, on_error)) for call in calls])
-    raise AssertionError("the last round returns or raises")
+        rounds += 1
 
 
 def _result(dialogue: Dialogue, call: Mapping[str, Any], completion: Any, on_error: str) -> str:
@@ -441,7 +425,6 @@ class Dialogue:
 
     def put_functions(self, descriptions: list[Mapping[str, Any]]) -> None:
         """Put the descriptions into the request, and let the model choose where the caller did not say."""
-        _check_forced(descriptions, self.body.get("function_call"))
         if descriptions:
             self.body["functions"] = descriptions
             self.body.setdefault("function_call", "auto")
@@ -507,8 +490,6 @@ class DialogueV2(Dialogue):
         return given
 
     def put_functions(self, descriptions: list[Mapping[str, Any]]) -> None:
-        config = self.body.get("tool_config") or {}
-        _check_forced(descriptions, {"name": config.get("function_name")})
         if descriptions:
             self.body["tools"].append({"functions": {"specifications": descriptions}})
         if not self.body["tools"]:
@@ -540,11 +521,11 @@ class DialogueV2(Dialogue):
 def _request_parts(message: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Take from an answer's message the parts that a request may have; a call may stand beside the content."""
     content, beside = as_parts(message.get("content")), message.get("function_call")
-    parts = [part for part in content if isinstance(part, Mapping)] if isinstance(content, list) else []
-    if beside and not any("function_call" in part for part in parts):
-        parts.append({"function_call": beside})
+    found = [part for part in content if isinstance(part, Mapping)] if isinstance(content, list) else []
+    if beside and not any("function_call" in part for part in found):
+        found.append({"function_call": beside})
     names = ("text", "files", "function_call")
-    parts = [{name: part[name] for name in names if part.get(name) is not None} for part in parts]
+    parts = [{name: part[name] for name in names if part.get(name) is not None} for part in found]
     return [part for part in parts if part]
 
 

@@ -45,15 +45,11 @@ class Field(NamedTuple):
 
 
 def response_format(kind: Any, strict: bool = True) -> dict[str, Any]:
-    """Make the ``response_format`` of a request for a type.
-
-    What a ``response_format`` of the caller's own says wins over ``strict``. ValueError for an empty schema.
-    """
+    """Make the ``response_format`` of a request for a type; ValueError for an empty schema."""
     schema = schema_of(kind)
     if not schema:
         raise ValueError("response_format: the schema is empty, and the service does not take that")
-    given = {name: value for name, value in kind.items() if value is not None} if _is_response_format(kind) else {}
-    return {"type": "json_schema", "strict": strict, **given, "schema": schema}
+    return {"type": "json_schema", "schema": schema, "strict": strict}
 
 
 def with_response_format(payload: Any, kind: Any, strict: bool) -> dict[str, Any]:
@@ -64,17 +60,14 @@ def with_response_format(payload: Any, kind: Any, strict: bool) -> dict[str, Any
     return body
 
 
-def _is_response_format(kind: Any) -> bool:
-    return isinstance(kind, Mapping) and kind.get("type") == "json_schema"
-
-
 def parse_completion(completion: Any, kind: Any) -> Any:
     """Read the value of a type out of an answer of either version of the API.
 
     An answer cut off by ``max_tokens`` is a LengthFinishReasonError, one that the filter replaced a ContentFilterError,
     and anything else without the value a ParseError. Each has ``.completion``, and the text as ``.partial``.
     """
-    text, error = completion.text, None  # type: str, GigaChatException | None
+    text = completion.text
+    error: GigaChatException | None = None
     if completion.truncated:
         error = LengthFinishReasonError(completion)
     elif completion.blocked:
@@ -116,8 +109,6 @@ def parse(text: str, kind: Any) -> Any:
 
 def _decode_as(value: Any, kind: Any) -> Any:
     """Decode a value of a type; of a JSON Schema the outermost level is checked."""
-    if _is_response_format(kind):
-        kind = kind.get("schema")
     if not isinstance(kind, Mapping):
         return decode(value, kind)
     wanted = kind.get("type")
@@ -178,13 +169,12 @@ def _find_values(text: str) -> Iterator[tuple[int, Any]]:
 
 
 _NAMES = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
-_TEXTS: dict[Any, tuple[str, str, Callable[[str], Any]]] = {  # types whose values are strings in JSON
-    datetime.datetime: (
-        "date-time", "a date-time", lambda text: datetime.datetime.fromisoformat(re.sub("[zZ]$", "+00:00", text))),
-    datetime.date: ("date", "a date", datetime.date.fromisoformat),
-    datetime.time: ("time", "a time", datetime.time.fromisoformat),
-    uuid.UUID: ("uuid", "a uuid", uuid.UUID),
-    decimal.Decimal: ("", "a decimal number", decimal.Decimal),
+_TEXTS: dict[Any, tuple[str, Callable[[str], Any]]] = {  # types whose values are strings in JSON: format, constructor
+    datetime.datetime: ("date-time", lambda text: datetime.datetime.fromisoformat(re.sub("[zZ]$", "+00:00", text))),
+    datetime.date: ("date", datetime.date.fromisoformat),
+    datetime.time: ("time", datetime.time.fromisoformat),
+    uuid.UUID: ("uuid", uuid.UUID),
+    decimal.Decimal: ("", decimal.Decimal),
 }
 _ARRAYS: dict[Any, Callable[[Iterable[Any]], Any]] = {
     list: list, tuple: tuple, set: set, frozenset: frozenset, abc.Set: set, abc.MutableSet: set,
@@ -241,16 +231,11 @@ def _classify_class(kind: type, where: str, args: tuple[Any, ...]) -> tuple[str,
         return "enum", kind
     if hasattr(kind, "model_json_schema") or hasattr(kind, "__get_validators__"):
         return "pydantic", kind
-    if not has_fields(kind):
+    if not (dataclasses.is_dataclass(kind) or _is_typed_dict(kind)):
         raise TypeError(f"{where}: {kind.__name__} is no type that JSON could hold; a dataclass would be")
     if args:
         raise TypeError(f"{where}: {kind.__name__} has parameters; a class of it that names its types would do")
     return "object", kind
-
-
-def has_fields(kind: Any) -> bool:
-    """Tell whether this is a dataclass or a TypedDict."""
-    return isinstance(kind, type) and (dataclasses.is_dataclass(kind) or _is_typed_dict(kind))
 
 
 def _is_typed_dict(kind: type) -> bool:
@@ -312,7 +297,7 @@ def schema_of(kind: Any) -> dict[str, Any]:
     At the root, where no field is required all are: with none the service may answer with any object.
     """
     if isinstance(kind, Mapping):
-        return schema_of(kind.get("schema") or {}) if _is_response_format(kind) else dict(kind)
+        return dict(kind)
     where = getattr(kind, "__name__", "the type")
     sort = _classify(kind, where)[0]
     if sort == "pydantic":
@@ -461,9 +446,9 @@ def _decode_text(value: Any, kind: Any, path: str) -> Any:
         value = repr(value)
     text = _check_type(value, str, path)
     try:
-        return _TEXTS[kind][2](text.strip())
+        return _TEXTS[kind][1](text.strip())
     except (ValueError, ArithmeticError):
-        raise Mismatch(f"{path or 'it'} has to be {_TEXTS[kind][1]} as a string") from None
+        raise Mismatch(f"{path or 'it'} has to be a {_TEXTS[kind][0] or 'decimal number'} as a string") from None
 
 
 def _decode_union(value: Any, kinds: tuple[Any, ...], path: str) -> Any:
@@ -523,9 +508,9 @@ def _decode_object(value: Any, kind: Any, path: str) -> Any:
             raise Mismatch(f"{_join(path, field.name)} is missing")
     if _is_typed_dict(kind):
         return {**value, **values}
-    for field in dataclasses.fields(kind):  # Optional without a default: not required, and None
-        if field.init and field.default is field.default_factory is dataclasses.MISSING:
-            values.setdefault(field.name, None)
+    for needed in dataclasses.fields(kind):  # Optional without a default: not required, and None
+        if needed.init and needed.default is needed.default_factory is dataclasses.MISSING:
+            values.setdefault(needed.name, None)
     try:
         return kind(**values)
     except (TypeError, ValueError) as exc:  # of its __post_init__
