@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping
+from typing import Any, Iterator, Mapping
 
 
 class ChatAccumulator:
@@ -12,8 +12,7 @@ class ChatAccumulator:
         self._top: dict[str, Any] = {}
         self._usage: Any = None
         self._choices: dict[int, dict[str, Any]] = {}
-        self._texts: dict[int, list[str]] = {}
-        self._reasoning: dict[int, list[str]] = {}
+        self._texts: dict[tuple[int, str], list[str]] = {}  # by the index of a choice and the name of the field
 
     def add(self, chunk: Mapping[str, Any]) -> None:
         """Add one event; what is not of the documented form is left out."""
@@ -26,41 +25,38 @@ class ChatAccumulator:
                 continue
             index, delta = choice.get("index"), choice.get("delta")
             index = index if isinstance(index, int) else 0
-            if index not in self._choices:
-                self._choices[index] = {"message": {}, "index": index}
-                self._texts[index], self._reasoning[index] = [], []
+            whole = self._choices.get(index)
+            if whole is None:
+                whole = self._choices[index] = {"message": {}, "index": index}
             if choice.get("finish_reason"):
-                self._choices[index]["finish_reason"] = choice["finish_reason"]
+                whole["finish_reason"] = choice["finish_reason"]
             if not isinstance(delta, dict) or delta.get("role") == "function_in_progress":
                 continue
             for key, value in delta.items():
-                if key in ("content", "reasoning_content"):
-                    if isinstance(value, str):
-                        (self._texts if key == "content" else self._reasoning)[index].append(value)
-                elif value is not None:
-                    self._choices[index]["message"][key] = value
+                if key not in ("content", "reasoning_content"):
+                    if value is not None:
+                        whole["message"][key] = value
+                elif isinstance(value, str):
+                    self._texts.setdefault((index, key), []).append(value)
 
     def text(self) -> str:
         """Return what has come of the first choice's text."""
-        return "".join(self._texts.get(0, ()))
+        return "".join(self._texts.get((0, "content"), ()))
 
     def usage(self) -> Any:
         """Return the tokens used, None before they are told."""
         return self._usage
 
-    def finish_reason(self) -> str | None:
+    def finish_reason(self) -> Any:
         """Return why the first choice ended, None before it has."""
-        reason: str | None = self._choices.get(0, {}).get("finish_reason")
-        return reason
+        return self._choices.get(0, {}).get("finish_reason")
 
     def whole(self) -> dict[str, Any]:
         """Return the whole answer."""
         choices = []
         for index, choice in sorted(self._choices.items()):
-            message = {"content": "".join(self._texts[index]), **choice["message"]}
-            if self._reasoning[index]:
-                message["reasoning_content"] = "".join(self._reasoning[index])
-            choices.append({**choice, "message": message})
+            texts = {key: "".join(pieces) for (at, key), pieces in self._texts.items() if at == index}
+            choices.append({**choice, "message": {"content": "", **texts, **choice["message"]}})
         usage = {} if self._usage is None else {"usage": self._usage}
         return {**self._top, **usage, "choices": choices}
 
@@ -73,8 +69,7 @@ class ThreadAccumulator(ChatAccumulator):
         before, usage = self._usage, chunk.get("usage")
         super().add(chunk)
         if isinstance(before, dict):
-            more = usage if isinstance(usage, dict) else {}
-            self._usage = {**before, **{key: _plus(before.get(key), value) for key, value in more.items()}}
+            self._usage = {**before, **{key: _plus(before.get(key), value) for key, value in _items(usage)}}
 
     def whole(self) -> dict[str, Any]:
         """Return the whole answer."""
@@ -83,6 +78,10 @@ class ThreadAccumulator(ChatAccumulator):
         if choices:
             whole.update({"message": choices[0]["message"], "finish_reason": self.finish_reason()})
         return whole
+
+
+def _items(value: Any) -> Any:
+    return value.items() if isinstance(value, dict) else ()
 
 
 def _plus(before: Any, value: Any) -> Any:
@@ -100,49 +99,32 @@ class MessageAccumulator:
 
     def __init__(self) -> None:
         self._top: dict[str, Any] = {}
-        self._messages: dict[tuple[Any, int], dict[str, Any]] = {}
-        self._parts: dict[tuple[Any, int], list[Any]] = {}  # of content: a list of strings is one text
+        self._messages: dict[tuple[str, int], dict[str, Any]] = {}  # by role and number
+        self._parts: dict[tuple[str, int], list[Any]] = {}  # of their content: a list of strings is one text
 
     def add(self, event: Mapping[str, Any]) -> None:
         """Add one event; what is not of the documented form is left out."""
         self._top.update((key, value) for key, value in event.items() if value is not None)
-        messages, seen = event.get("messages"), []  # type: Any, list[Any]
-        for message in messages if isinstance(messages, list) else ():
-            if isinstance(message, dict):
-                role = message.get("role")
-                role = role if isinstance(role, str) and role else "assistant"
-                self._add_message((role, seen.count(role)), message)
-                seen.append(role)
+        roles: list[str] = []
+        for message in _dicts(event.get("messages")):
+            role = message.get("role")
+            role = role if isinstance(role, str) and role else "assistant"
+            key = role, roles.count(role)
+            roles.append(role)
+            said = {name: value for name, value in message.items() if value is not None}
+            self._messages.setdefault(key, {}).update(said, content=None, role=role)
+            content = message.get("content")
+            content = [{"text": content}] if isinstance(content, str) else content
+            self._add_parts(self._parts.setdefault(key, []), content)
 
-    def _add_message(self, key: tuple[Any, int], message: Mapping[str, Any]) -> None:
-        whole = self._messages.setdefault(key, {"role": key[0]})
-        said = {name: value for name, value in message.items() if value is not None}
-        whole.update(said, content=None, role=key[0])
-        parts, content = self._parts.setdefault(key, []), message.get("content")
-        for part in [{"text": content}] if isinstance(content, str) else content if isinstance(content, list) else ():
-            if not isinstance(part, dict):
-                continue
+    def _add_parts(self, parts: list[Any], content: Any) -> None:
+        for part in _dicts(content):
             if len(part) == 1 and isinstance(part.get("text"), str):
                 if not parts or not isinstance(parts[-1], list):
                     parts.append([])
                 parts[-1].append(part["text"])
-            elif not self._repeats(part, parts):
+            elif "text" in part or "logprobs" in part or not any(_is_same(part, other) for other in parts):
                 parts.append(dict(part))
-
-    def _repeats(self, part: Mapping[str, Any], parts: list[Any]) -> bool:
-        """Tell whether a part is there already; a call may have got its id meanwhile."""
-        call = part.get("function_call")
-        for other in parts if "text" not in part and "logprobs" not in part else ():
-            before = other.get("function_call") if isinstance(other, dict) else None
-            if isinstance(call, dict) and isinstance(before, dict):
-                ids = {str(one["id"]) for one in (call, before) if one.get("id")}
-                if len(ids) < 2 and all(call.get(name) == before.get(name) for name in ("name", "arguments")):
-                    other.update(part)
-                    other["function_call"] = {**before, **call}
-                    return True
-            elif part == other:
-                return True
-        return False
 
     def text(self) -> str:
         """Return what has come of the answer's text."""
@@ -154,10 +136,9 @@ class MessageAccumulator:
         """Return the tokens used, None before they are told."""
         return self._top.get("usage")
 
-    def finish_reason(self) -> str | None:
+    def finish_reason(self) -> Any:
         """Return why the answer ended, None before it has."""
-        reason: str | None = self._top.get("finish_reason")
-        return reason
+        return self._top.get("finish_reason")
 
     def whole(self) -> dict[str, Any]:
         """Return the whole answer."""
@@ -166,3 +147,21 @@ class MessageAccumulator:
             parts = [{"text": "".join(part)} if isinstance(part, list) else part for part in self._parts[key]]
             messages.append({**message, "content": parts})
         return {**self._top, "messages": messages}
+
+
+def _dicts(value: Any) -> Iterator[dict[str, Any]]:
+    return (item for item in (value if isinstance(value, list) else ()) if isinstance(item, dict))
+
+
+def _is_same(part: Mapping[str, Any], other: Any) -> bool:
+    """Tell whether a part is there already; a call gets its id from the later of the two."""
+    call = part.get("function_call")
+    before = other.get("function_call") if isinstance(other, dict) else None
+    if not (isinstance(call, dict) and isinstance(before, dict)):
+        return bool(part == other)
+    if any(call.get(name) != before.get(name) for name in ("name", "arguments")):
+        return False
+    if call.get("id") and before.get("id") and call["id"] != before["id"]:
+        return False
+    other["function_call"] = {**before, **call}
+    return True

@@ -10,8 +10,8 @@ class AsyncResource(Resource):
     """A group of endpoints for asyncio, made of the synchronous group."""
 
     def __init__(self, resource: Resource) -> None:
-        super().__init__(resource._transport)
-        self._resource = resource
+        super().__init__(resource.transport)
+        self.resource = resource
 
 
 class AsyncBatchesResource(AsyncResource):

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, Callable, Coroutine, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, Coroutine
 
 if TYPE_CHECKING:
     from typing_extensions import Concatenate, ParamSpec
 
     from .aio import AsyncStream
-    from .annotations import Opened
+    from .annotations import C, Opened, T, U, W
 
     P = ParamSpec("P")
-
-T = TypeVar("T")
-C = TypeVar("C", covariant=True)  # an event of a stream, its whole answer, and the tokens used
-W = TypeVar("W", covariant=True)
-U = TypeVar("U", covariant=True)
 
 
 def async_method(
@@ -28,7 +23,7 @@ def async_method(
     async def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         from .aio import run_in_thread
 
-        return await run_in_thread(self._transport, _bound(self, method), args, kwargs, limited)
+        return await run_in_thread(self.transport, _bound(self, method), args, kwargs, limited)
 
     return _rename(call)  # type: ignore[no-any-return]
 
@@ -42,14 +37,14 @@ def async_stream(
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         from .aio import AsyncStream
 
-        return AsyncStream(self._transport, _bound(self, method), args, kwargs)
+        return AsyncStream(self.transport, _bound(self, method), args, kwargs)
 
     return _rename(call)  # type: ignore[no-any-return]
 
 
 def _bound(owner: Any, method: Callable[..., Any]) -> Any:
     """Return the method of an object, or of an asynchronous resource's synchronous one; a subclass may override it."""
-    return getattr(getattr(owner, "_resource", owner), method.__name__)
+    return getattr(getattr(owner, "resource", owner), method.__name__)
 
 
 def _rename(function: Any) -> Any:

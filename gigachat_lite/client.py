@@ -68,29 +68,31 @@ class ChatResource:
     beside ``model_options``, and ``profanity_check`` for ``disable_filter``.
     """
 
+    __name__, __qualname__ = "chat", "GigaChat.chat"  # as decorators expect of what they wrap
+
     def __init__(self, transport: Transport) -> None:
-        self._transport = transport
+        self.transport = transport
 
     def __call__(self, payload: Payload, **options: Unpack[Options]) -> ChatCompletion:
         """Ask, and return the whole answer (POST /chat/completions).
 
         ``payload`` is a question, a list of messages, or a whole request as a dict or ``Chat``.
         """
-        return self._transport.fetch(ChatCompletion, chat_request(payload, self._transport.config), options)
+        return self.transport.fetch(ChatCompletion, chat_request(payload, self.transport.config), options)
 
     def create(self, payload: Payload, **options: Unpack[Options]) -> models.ChatCompletionResponse:
         """Ask v2, and return the whole answer (POST /v2/chat/completions)."""
         from .resources import v2_chat_request
 
-        request = v2_chat_request(payload, self._transport.config)
-        return self._transport.fetch(models.ChatCompletionResponse, request, options)
+        request = v2_chat_request(payload, self.transport.config)
+        return self.transport.fetch(models.ChatCompletionResponse, request, options)
 
     def stream(self, payload: Payload, **options: Unpack[Options]) -> ChatStream:
         """Ask v2, and return the answer as it is written; errors before its beginning are raised here."""
         from .resources import v2_chat_request
         from .streams import ChatStream
 
-        return ChatStream(self._transport.send(v2_chat_request(payload, self._transport.config, True), options))
+        return ChatStream(self.transport.send(v2_chat_request(payload, self.transport.config, True), options))
 
     @overload
     def parse(
@@ -130,7 +132,7 @@ class AsyncChatResource:
     """``giga.chat`` for asyncio: ``await giga.achat(payload)``."""
 
     def __init__(self, resource: ChatResource) -> None:
-        self._resource, self._transport = resource, resource._transport
+        self.resource, self.transport = resource, resource.transport
 
     __call__ = async_method(ChatResource.__call__, limited=True)
     create = async_method(ChatResource.create, limited=True)
@@ -159,7 +161,7 @@ class GigaChat:
         self._start()
 
     def _start(self) -> None:
-        self._transport = Transport(self.config)
+        self.transport = Transport(self.config)
 
     def __enter__(self: G) -> G:
         return self
@@ -186,7 +188,7 @@ class GigaChat:
 
     def close(self) -> None:
         """Close the connections that are not in use."""
-        self._transport.close()
+        self.transport.close()
 
     async def aclose(self) -> None:
         """Close the connections that are not in use."""
@@ -197,12 +199,12 @@ class GigaChat:
     @property
     def token(self) -> str | None:
         """The access token that is held, without fetching one; None where there is none yet."""
-        token = self._transport.tokens.peek()
+        token = self.transport.tokens.peek()
         return None if token is None else str(token.value)
 
     def get_token(self, *, deadline: float | None = None) -> models.AccessToken | None:
         """Return the access token, fetching one where needed; None for a client that uses its certificate instead."""
-        token = self._transport.get_token(deadline)
+        token = self.transport.get_token(deadline)
         if token is None:
             return None
         expires = None if token.expires_at is None else int(token.expires_at * 1000)
@@ -214,7 +216,7 @@ class GigaChat:
         """Ask v1, and return the answer as it is written; errors before its beginning are raised here."""
         from .sse import Stream
 
-        return Stream(self._transport.send(chat_request(payload, self.config, True), options))
+        return Stream(self.transport.send(chat_request(payload, self.config, True), options))
 
     @overload
     def chat_parse(
@@ -263,15 +265,15 @@ class GigaChat:
     ) -> models.Embeddings:
         """Turn texts into vectors, in their order (POST /embeddings)."""
         request = Request("POST", "/embeddings", to_json({"model": model, "input": strings(texts, "texts")}), "paid")
-        return self._transport.fetch(models.Embeddings, request, options)
+        return self.transport.fetch(models.Embeddings, request, options)
 
     def get_models(self, **options: Unpack[Options]) -> models.Models:
         """List the models that the service offers (GET /models)."""
-        return self._transport.fetch(models.Models, Request("GET", "/models"), options)
+        return self.transport.fetch(models.Models, Request("GET", "/models"), options)
 
     def get_model(self, model: str, **options: Unpack[Options]) -> models.Model:
         """Describe one model (GET /models/{model})."""
-        return self._transport.fetch(models.Model, Request("GET", "/models/" + path_id(model, "model")), options)
+        return self.transport.fetch(models.Model, Request("GET", "/models/" + path_id(model, "model")), options)
 
     def tokens_count(
         self, input_: str | Sequence[str], model: str | None = None, **options: Unpack[Options]
@@ -279,11 +281,11 @@ class GigaChat:
         """Count the tokens and characters of texts, in their order (POST /tokens/count)."""
         body = {"model": model or models.default_model(self.config), "input": strings(input_, "input_")}
         request = Request("POST", "/tokens/count", to_json(body))
-        return self._transport.fetch(models.TokensCounts, request, options, list)
+        return self.transport.fetch(models.TokensCounts, request, options, list)
 
     def get_balance(self, **options: Unpack[Options]) -> models.Balance:
         """Tell how many prepaid tokens are left; an account that pays as it goes gets a 403 (GET /balance)."""
-        return self._transport.fetch(models.Balance, Request("GET", "/balance"), options)
+        return self.transport.fetch(models.Balance, Request("GET", "/balance"), options)
 
     def check_ai(self, text: str, model: str, **options: Unpack[Options]) -> models.AICheckResult:
         """Tell whether a Russian text, of 20 words at least, was written by a model (POST /ai/check).
@@ -291,12 +293,12 @@ class GigaChat:
         ``model`` is GigaCheckClassification or GigaCheckDetection; the latter also finds the places.
         """
         request = Request("POST", "/ai/check", to_json({"input": text, "model": model}), "paid")
-        return self._transport.fetch(models.AICheckResult, request, options)
+        return self.transport.fetch(models.AICheckResult, request, options)
 
     def openapi_function_convert(self, openapi_function: str, **options: Unpack[Options]) -> models.OpenApiFunctions:
         """Turn the text of an OpenAPI document into functions for ``chat()`` (POST /functions/convert)."""
         request = Request("POST", "/functions/convert", to_utf8(openapi_function), content_type=None)
-        return self._transport.fetch(models.OpenApiFunctions, request, options)
+        return self.transport.fetch(models.OpenApiFunctions, request, options)
 
     def validate_function(self, function: Any, **options: Unpack[Options]) -> models.FunctionValidation:
         """Check a function's description, or that of a Python function; see ``errors`` (POST /functions/validate)."""
@@ -305,7 +307,7 @@ class GigaChat:
 
             function = describe(function)
         request = Request("POST", "/functions/validate", to_json(function))
-        return self._transport.fetch(models.FunctionValidation, request, options)
+        return self.transport.fetch(models.FunctionValidation, request, options)
 
     # Files
 
@@ -319,25 +321,25 @@ class GigaChat:
 
         with Upload(file, purpose) as body:
             request = Request("POST", "/files", body, "write", make_headers=body.headers)
-            return self._transport.fetch(models.UploadedFile, request, options)
+            return self.transport.fetch(models.UploadedFile, request, options)
 
     def get_file(self, file: str, **options: Unpack[Options]) -> models.UploadedFile:
         """Describe an uploaded or generated file (GET /files/{file})."""
-        return self._transport.fetch(models.UploadedFile, Request("GET", "/files/" + path_id(file, "file")), options)
+        return self.transport.fetch(models.UploadedFile, Request("GET", "/files/" + path_id(file, "file")), options)
 
     def get_files(self, **options: Unpack[Options]) -> models.UploadedFiles:
         """List the files that this account, and this X-Client-ID, has (GET /files)."""
-        return self._transport.fetch(models.UploadedFiles, Request("GET", "/files"), options)
+        return self.transport.fetch(models.UploadedFiles, Request("GET", "/files"), options)
 
     def delete_file(self, file: str, **options: Unpack[Options]) -> models.DeletedFile:
         """Delete a file (POST /files/{file}/delete)."""
         request = Request("POST", f"/files/{path_id(file, 'file')}/delete", retry="write")
-        return self._transport.fetch(models.DeletedFile, request, options)
+        return self.transport.fetch(models.DeletedFile, request, options)
 
     def get_image(self, file_id: str, **options: Unpack[Options]) -> models.Image:
         """Return a picture, its ``content`` in base64 (GET /files/{file_id}/content); ``save(path)`` writes it."""
         request = Request("GET", f"/files/{path_id(file_id, 'file_id')}/content", download=True)
-        body = self._transport.send(request, options)
+        body = self.transport.send(request, options)
         content = base64.b64encode(body.read()).decode("ascii")
         return with_headers(models.Image(content=content), body.response.x_headers)
 
@@ -350,40 +352,48 @@ class GigaChat:
 
         request = Request("GET", f"/files/{path_id(file_id, 'file_id')}/content", download=True)
         with replacing(path) as file:
-            return sum(file.write(piece) for piece in self._transport.send(request, options))
+            return sum(file.write(piece) for piece in self.transport.send(request, options))
 
     # Groups of endpoints, made on first use
 
     @cached_property
     def chat(self) -> ChatResource:
         """Ask, and return the whole answer: ``chat(payload)``; ``chat.create``, ``.stream`` and ``.parse`` are v2."""
-        return ChatResource(self._transport)
+        return ChatResource(self.transport)
 
     @cached_property
     def batches(self) -> BatchesResource:
         """Many requests at once, answered later."""
         from .resources import BatchesResource
 
-        return BatchesResource(self._transport)
+        return BatchesResource(self.transport)
 
     @cached_property
     def assistants(self) -> AssistantsResource:
         """Models with instructions, files and functions, kept by the service."""
         from .resources import AssistantsResource
 
-        return AssistantsResource(self._transport)
+        return AssistantsResource(self.transport)
 
     @cached_property
     def threads(self) -> ThreadsResource:
         """Conversations kept by the service."""
         from .resources import ThreadsResource
 
-        return ThreadsResource(self._transport)
+        return ThreadsResource(self.transport)
 
     @cached_property
     def achat(self) -> AsyncChatResource:
         """``chat`` for asyncio: ``await achat(payload)``; ``achat.create``, ``.stream`` and ``.parse`` are v2."""
-        return AsyncChatResource(self.chat)
+        resource = AsyncChatResource(self.chat)
+
+        async def achat(payload: Payload, **options: Unpack[Options]) -> ChatCompletion:
+            """Ask, and return the whole answer (POST /chat/completions)."""
+            return await resource(payload, **options)
+
+        for name in ("create", "stream", "parse", "run_functions"):
+            setattr(achat, name, getattr(resource, name))
+        return achat  # type: ignore[return-value] # a function, for decorators to see that it is a coroutine's
 
     @cached_property
     def a_batches(self) -> AsyncBatchesResource:

@@ -6,58 +6,26 @@ Each is one request and one type. Names, parameters and their order are those of
 from __future__ import annotations
 
 import re
-import warnings
-from itertools import count
 from typing import TYPE_CHECKING, Any, List, Mapping, Sequence, Union
 from urllib.parse import quote, urlencode
 
 from . import models
-from .body import Response
 from .config import did_you_mean
 from .context import chat_completions_url_cvar, chat_url
 from .json_text import decode_body
-from .models import (
-    A,
-    ChatCompletion,
-    Payload,
-    chat_body,
-    check_fields,
-    check_request,
-    default_model,
-    has_functions,
-    path_id,
-    strings,
-    to_json,
-    with_headers,
-)
-from .models.base import own_id
-from .models.chat import names_model
+from .models.base import A, Payload, check_fields, check_request, own_id, path_id, strings, to_json, with_headers
+from .models.chat import chat_body, default_model, has_functions, names_model
 from .transport import Request, Transport
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from .annotations import Options
+    from .body import Response
     from .exceptions import GigaChatException
-    from .models import (
-        Assistant,
-        AssistantDelete,
-        AssistantFileDelete,
-        Assistants,
-        Batch,
-        Batches,
-        CreateAssistant,
-        Embeddings,
-        ThreadCompletion,
-        ThreadMessages,
-        ThreadMessagesResponse,
-        ThreadRunResponse,
-        ThreadRunResult,
-        Threads,
-    )
     from .streams import ThreadStream
 
-    Result = Union[ChatCompletion, Embeddings, GigaChatException]
+    Result = Union[models.ChatCompletion, models.Embeddings, GigaChatException]
 
 Message = Union[str, Mapping[str, Any]]
 
@@ -66,11 +34,10 @@ class Resource:
     """A group of endpoints; it holds the client's transport, and the client does not hold it."""
 
     def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-        self._config = transport.config
+        self.transport = transport
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} of {self._config['base_url']}>"
+        return f"<{type(self).__name__} of {self.transport.config['base_url']}>"
 
 
 def v2_chat_request(payload: Payload, config: Mapping[str, Any], stream: bool = False) -> Request:
@@ -106,7 +73,7 @@ class BatchesResource(Resource):
         requests: Sequence[Payload] | Mapping[str, Payload],
         method: str = "chat_completions",
         **options: Unpack[Options],
-    ) -> Batch:
+    ) -> models.Batch:
         """Hand in requests to be answered later (POST /batches).
 
         With ``method="chat_completions"`` each is what ``chat()`` takes, with ``"embedder"`` a text, several, or a
@@ -118,27 +85,27 @@ class BatchesResource(Resource):
             raise TypeError("this is one request: give a list of requests, or a dict of them by names of yours")
         if not requests:
             raise ValueError("a batch needs requests")
-        named = requests if isinstance(requests, Mapping) else dict(zip(map(str, count()), _several(requests)))
+        named = requests if isinstance(requests, Mapping) else {str(i): one for i, one in enumerate(_items(requests))}
         make = self._chat_body if method == "chat_completions" else _embeddings_body
         items = [{"id": _text(name, "the name of a request"), "request": make(one)} for name, one in named.items()]
         body = b"".join(to_json(item) + b"\n" for item in items)
         url, content_type = _with_query("/batches", method=method), "application/octet-stream"
         request = Request("POST", url, body, "write", content_type=content_type)
-        return self._transport.fetch(models.Batch, request, options)
+        return self.transport.fetch(models.Batch, request, options)
 
-    def get(self, batch_id: str, **options: Unpack[Options]) -> Batch:
+    def get(self, batch_id: str, **options: Unpack[Options]) -> models.Batch:
         """Tell how far a batch is; ``output_file_id`` is there when it is completed (GET /batches?batch_id=)."""
         url = _with_query("/batches", batch_id=_text(batch_id, "batch_id"))
-        response = self._transport.send(Request("GET", url), options)
-        same = [batch for batch in self._read(response) if batch.get("id", batch_id) == batch_id]
-        if not same:
-            raise response.error("no such batch", 404)
-        return with_headers(models.Batch(same[0]), response.x_headers)
+        response = self.transport.send(Request("GET", url), options)
+        for batch in _batches(response):
+            if batch.get("id", batch_id) == batch_id:
+                return with_headers(models.Batch(batch), response.x_headers)
+        raise response.error("no such batch", 404)
 
-    def list(self, **options: Unpack[Options]) -> Batches:
+    def list(self, **options: Unpack[Options]) -> models.Batches:
         """List the batches of this account (GET /batches)."""
-        response = self._transport.send(Request("GET", "/batches"), options)
-        return with_headers(models.Batches(batches=self._read(response)), response.x_headers)
+        response = self.transport.send(Request("GET", "/batches"), options)
+        return with_headers(models.Batches(batches=_batches(response)), response.x_headers)
 
     def results(self, batch: str | Mapping[str, Any], **options: Unpack[Options]) -> dict[str, Result]:
         """Fetch the answers of a completed batch, by the names of their requests.
@@ -153,58 +120,70 @@ class BatchesResource(Resource):
         if not done.get("output_file_id"):
             raise ValueError(f"this batch has no results yet: its status is {done.get('status')!r}")
         url = f"/files/{path_id(done['output_file_id'], 'output_file_id')}/content"
-        response = self._transport.send(Request("GET", url, make_headers=lambda: {"Accept": "*/*"}), options)
-        data = response.content[3:] if response.content.startswith(b"\xef\xbb\xbf") else response.content
-        lines = [self._read_line(response, line) for line in data.split(b"\n") if line.strip()]
-        kind = models.Embeddings if done.get("method") == "embedder" else ChatCompletion
-        return {str(line.get("id", i)): self._result(response, line, kind) for i, line in enumerate(lines)}
+        response = self.transport.send(Request("GET", url, make_headers=lambda: {"Accept": "*/*"}), options)
+        kind = models.Embeddings if done.get("method") == "embedder" else models.ChatCompletion
+        lines = [_batch_line(response, line) for line in response.content.split(b"\n") if line.strip()]
+        return {str(line.get("id", i)): _batch_result(response, line, kind) for i, line in enumerate(lines)}
 
     def _chat_body(self, payload: Payload) -> dict[str, Any]:
-        body = chat_body(payload, self._config)
+        body = chat_body(payload, self.transport.config)
         if has_functions(body):
             from .functions import prepare_request
 
             body = prepare_request(body)
         return body
 
-    def _read(self, response: Response) -> List[Any]:
-        """Read a list of batches in any of its forms: bare, in an object, or one batch alone."""
-        found = response.json()
-        if isinstance(found, dict):
-            found = found.get("batches", [found] if found else [])
-            found = [found] if isinstance(found, dict) else found
-        elif not isinstance(found, list):
-            raise response.error(f"the answer is a JSON {type(found).__name__} where batches were expected")
-        return [batch for batch in found or () if isinstance(batch, dict)]
 
-    def _read_line(self, response: Response, line: bytes) -> dict[str, Any]:
-        try:
-            value = decode_body(line)
-        except (ValueError, RecursionError):
-            value = None
-        if isinstance(value, dict):
-            return value
-        raise response._replace(content=line).error("a line of the results is no JSON object")
+def _embeddings_body(payload: Any) -> dict[str, Any]:
+    """Make a request for embeddings of a text, of several, or of a request."""
+    body = dict(payload) if isinstance(payload, Mapping) else {"input": payload}
+    for name in body.keys() - {"model", "input"}:
+        raise TypeError(f"a request for embeddings has no field {name!r}{did_you_mean(name, ('model', 'input'))}")
+    if not body.get("input"):
+        raise ValueError("a request for embeddings needs an input: a text, or several")
+    return {"model": "Embeddings", **body, "input": strings(body["input"], "input")}
 
-    def _result(
-        self, response: Response, line: dict[str, Any], kind: type[ChatCompletion] | type[Embeddings]
-    ) -> Result:
-        result, error = line.get("result"), line.get("error")
-        if isinstance(result, dict):
-            return with_headers(kind(result), response.x_headers)
-        content = to_json(error if isinstance(error, dict) else {"message": str(error)})
-        status = error.get("status") if isinstance(error, dict) else None
-        return response._replace(content=content).error(status_code=status if isinstance(status, int) else 500)
+
+def _batches(response: Response) -> List[Any]:
+    """Read a list of batches in any of its forms: bare, in an object, or one batch alone."""
+    found = response.json()
+    if not isinstance(found, (dict, list)):
+        raise response.error(f"the answer is a JSON {type(found).__name__} where batches were expected")
+    if isinstance(found, dict):
+        found = found.get("batches", found)
+    found = found if isinstance(found, list) else [found]
+    return [batch for batch in found if batch and isinstance(batch, dict)]
+
+
+def _batch_line(response: Response, line: bytes) -> dict[str, Any]:
+    try:
+        value = decode_body(line)
+    except (ValueError, RecursionError):
+        value = None
+    if isinstance(value, dict):
+        return value
+    raise response._replace(content=line).error("a line of the results is no JSON object")
+
+
+def _batch_result(response: Response, line: Mapping[str, Any], kind: Any) -> Result:
+    """Return the answer in a line of the results, or the error that it is."""
+    if isinstance(line.get("result"), dict):
+        answer: Result = with_headers(kind(line["result"]), response.x_headers)
+        return answer
+    error = line.get("error")
+    error = error if isinstance(error, dict) else {"message": str(error)}
+    status = error.get("status")
+    return response._replace(content=to_json(error)).error(status_code=status if isinstance(status, int) else 500)
 
 
 class AssistantsResource(Resource):
     """Models with instructions, files and functions, kept by the service."""
 
-    def get(self, assistant_id: str | None = None, **options: Unpack[Options]) -> Assistants:
+    def get(self, assistant_id: str | None = None, **options: Unpack[Options]) -> models.Assistants:
         """List the assistants, or one of them (GET /assistants)."""
         one = None if assistant_id is None else _text(assistant_id, "assistant_id")
         request = Request("GET", _with_query("/assistants", assistant_id=one))
-        return self._transport.fetch(models.Assistants, request, options)
+        return self.transport.fetch(models.Assistants, request, options)
 
     def create(
         self,
@@ -216,10 +195,10 @@ class AssistantsResource(Resource):
         functions: Sequence[Any] | None = None,
         metadata: Mapping[str, Any] | None = None,
         **options: Unpack[Options],
-    ) -> CreateAssistant:
+    ) -> models.CreateAssistant:
         """Make an assistant (POST /assistants); ``metadata`` holds 16 pairs at most."""
         body = {"model": model, "name": name, "description": description, "instructions": instructions}
-        return self._post("", _given(body, file_ids, functions, metadata), models.CreateAssistant, options)
+        return self._post("", _assistant(body, file_ids, functions, metadata), models.CreateAssistant, options)
 
     def update(
         self,
@@ -231,24 +210,41 @@ class AssistantsResource(Resource):
         functions: Sequence[Any] | None = None,
         metadata: Mapping[str, Any] | None = None,
         **options: Unpack[Options],
-    ) -> Assistant:
+    ) -> models.Assistant:
         """Change what is given of an assistant (POST /assistants/modify)."""
         one = _text(assistant_id, "assistant_id")
         body = {"assistant_id": one, "name": name, "description": description, "instructions": instructions}
-        return self._post("/modify", _given(body, file_ids, functions, metadata), models.Assistant, options)
+        return self._post("/modify", _assistant(body, file_ids, functions, metadata), models.Assistant, options)
 
-    def delete_file(self, assistant_id: str, file_id: str, **options: Unpack[Options]) -> AssistantFileDelete:
+    def delete_file(self, assistant_id: str, file_id: str, **options: Unpack[Options]) -> models.AssistantFileDelete:
         """Take a file from an assistant (POST /assistants/files/delete)."""
         body = {"assistant_id": _text(assistant_id, "assistant_id"), "file_id": _text(file_id, "file_id")}
         return self._post("/files/delete", body, models.AssistantFileDelete, options)
 
-    def delete(self, assistant_id: str, **options: Unpack[Options]) -> AssistantDelete:
+    def delete(self, assistant_id: str, **options: Unpack[Options]) -> models.AssistantDelete:
         """Delete an assistant (POST /assistants/delete)."""
         body = {"assistant_id": _text(assistant_id, "assistant_id")}
         return self._post("/delete", body, models.AssistantDelete, options)
 
     def _post(self, path: str, body: Mapping[str, Any], kind: type[A], options: Options) -> A:
-        return self._transport.fetch(kind, Request("POST", "/assistants" + path, to_json(body), "write"), options)
+        return self.transport.fetch(kind, Request("POST", "/assistants" + path, to_json(body), "write"), options)
+
+
+def _assistant(body: Mapping[str, Any], file_ids: Any, functions: Any, metadata: Any) -> dict[str, Any]:
+    """Add to a body what is given; null would say that it is to be cleared."""
+    if file_ids is not None:
+        file_ids = strings(file_ids, "file_ids")
+    return _given({**body, "file_ids": file_ids, "functions": functions, "metadata": metadata})
+
+
+def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy what is not None, and describe the Python functions in it."""
+    body = {name: value for name, value in fields.items() if value is not None}
+    if "functions" in body:
+        from .functions import as_functions
+
+        body["functions"] = as_functions(body["functions"])[0]
+    return body
 
 
 class ThreadsResource(Resource):
@@ -260,11 +256,11 @@ class ThreadsResource(Resource):
         limit: int | None = None,
         before: int | None = None,
         **options: Unpack[Options],
-    ) -> Threads:
+    ) -> models.Threads:
         """List the threads (GET /threads)."""
         ids = None if assistants_ids is None else strings(assistants_ids, "assistants_ids")
         path = _with_query("/threads", assistants_ids=ids, limit=limit, before=before)
-        return self._transport.fetch(models.Threads, Request("GET", path), options)
+        return self.transport.fetch(models.Threads, Request("GET", path), options)
 
     list = get_threads
 
@@ -272,30 +268,32 @@ class ThreadsResource(Resource):
         """Begin a thread, and get its id (POST /threads)."""
         return self._post("", {}, models.Thread, options).id
 
-    def retrieve(self, threads_ids: Sequence[str], **options: Unpack[Options]) -> Threads:
+    def retrieve(self, threads_ids: Sequence[str], **options: Unpack[Options]) -> models.Threads:
         """Describe these threads (POST /threads/retrieve)."""
         return self._post("/retrieve", {"threads_ids": strings(threads_ids, "threads_ids")}, models.Threads, options)
 
     def delete(self, thread_id: str, **options: Unpack[Options]) -> bool:
         """Delete a thread; True, or an error is raised (POST /threads/delete)."""
         body = to_json({"thread_id": _text(thread_id, "thread_id")})
-        self._transport.send(Request("POST", "/threads/delete", body, "write"), options)
+        self.transport.send(Request("POST", "/threads/delete", body, "write"), options)
         return True
 
     def get_messages(
         self, thread_id: str, limit: int | None = None, before: int | None = None, **options: Unpack[Options]
-    ) -> ThreadMessages:
+    ) -> models.ThreadMessages:
         """List the messages of a thread (GET /threads/messages)."""
         path = _with_query("/threads/messages", thread_id=_text(thread_id, "thread_id"), limit=limit, before=before)
-        return self._transport.fetch(models.ThreadMessages, Request("GET", path), options)
+        return self.transport.fetch(models.ThreadMessages, Request("GET", path), options)
 
-    def add_message(self, thread_id: str, message: Message, **options: Unpack[Options]) -> ThreadMessagesResponse:
+    def add_message(
+        self, thread_id: str, message: Message, **options: Unpack[Options]
+    ) -> models.ThreadMessagesResponse:
         """Add a message to a thread, a string being the user's (POST /threads/messages)."""
         return self.add_messages(_text(thread_id, "thread_id"), [message], **options)
 
     def add_messages(
         self, thread_id: str | None = None, messages: Sequence[Message] | None = None, **options: Unpack[Options]
-    ) -> ThreadMessagesResponse:
+    ) -> models.ThreadMessagesResponse:
         """Add messages to a thread, or to a new one (POST /threads/messages)."""
         body = self._dialogue(messages or [], thread_id)
         return self._post("/messages", body, models.ThreadMessagesResponse, options)
@@ -307,16 +305,18 @@ class ThreadsResource(Resource):
         thread_options: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
         **more: Unpack[Options],
-    ) -> ThreadRunResponse:
-        """Have a thread answered; ``get_run()`` tells when it is (POST /threads/run)."""
-        options_of_run, thread_id = _either(thread_options, options), _text(thread_id, "thread_id")
-        body = _run(options_of_run, thread_id=thread_id, assistant_id=assistant_id)
+    ) -> models.ThreadRunResponse:
+        """Have a thread answered; ``get_run()`` tells when it is (POST /threads/run).
+
+        ``options`` is the official library's old name of ``thread_options``.
+        """
+        body = _run(thread_options or options, thread_id=_text(thread_id, "thread_id"), assistant_id=assistant_id)
         return self._post("/run", body, models.ThreadRunResponse, more)
 
-    def get_run(self, thread_id: str, **options: Unpack[Options]) -> ThreadRunResult:
+    def get_run(self, thread_id: str, **options: Unpack[Options]) -> models.ThreadRunResult:
         """Tell how far a run is; its ``messages`` are there when it is ready (GET /threads/run)."""
         path = _with_query("/threads/run", thread_id=_text(thread_id, "thread_id"))
-        return self._transport.fetch(models.ThreadRunResult, Request("GET", path), options)
+        return self.transport.fetch(models.ThreadRunResult, Request("GET", path), options)
 
     def run_stream(
         self,
@@ -327,8 +327,7 @@ class ThreadsResource(Resource):
         **more: Unpack[Options],
     ) -> ThreadStream:
         """Have a thread answered, and get the answer as it is written (POST /threads/run)."""
-        options_of_run, thread_id = _either(thread_options, options), _text(thread_id, "thread_id")
-        body = _run(options_of_run, thread_id=thread_id, assistant_id=assistant_id)
+        body = _run(thread_options or options, thread_id=_text(thread_id, "thread_id"), assistant_id=assistant_id)
         return self._stream("/run", body, more)
 
     def run_messages(
@@ -339,14 +338,14 @@ class ThreadsResource(Resource):
         model: str | None = None,
         thread_options: Mapping[str, Any] | None = None,
         **options: Unpack[Options],
-    ) -> ThreadCompletion:
+    ) -> models.ThreadCompletion:
         """Add messages to a thread, or to a new one, and get the answer (POST /threads/messages/run)."""
         body = _run(thread_options, **self._dialogue(messages, thread_id, assistant_id, model))
         return self._post("/messages/run", body, models.ThreadCompletion, options, True)
 
     def rerun_messages(
         self, thread_id: str, thread_options: Mapping[str, Any] | None = None, **options: Unpack[Options]
-    ) -> ThreadCompletion:
+    ) -> models.ThreadCompletion:
         """Have the last answer of a thread made anew (POST /threads/messages/rerun)."""
         body = _run(thread_options, thread_id=_text(thread_id, "thread_id"))
         return self._post("/messages/rerun", body, models.ThreadCompletion, options, True)
@@ -386,72 +385,31 @@ class ThreadsResource(Resource):
         """Put messages and what they belong to together; a thread or an assistant has its own model."""
         given = {"thread_id": thread_id, "assistant_id": assistant_id}
         body = {name: _text(value, name) for name, value in given.items() if value is not None}
-        messages = [{"role": "user", "content": one} if isinstance(one, str) else one for one in _several(messages)]
+        messages = [{"role": "user", "content": one} if isinstance(one, str) else one for one in _items(messages)]
         for i, message in enumerate(messages):
             if not isinstance(message, Mapping):
                 raise TypeError(f"messages[{i}] is no message but {type(message).__name__}")
             check_request(message, models.Messages, f"messages[{i}]")
-        return {**(body or {"model": model or default_model(self._config)}), "messages": messages}
+        return {**(body or {"model": model or default_model(self.transport.config)}), "messages": messages}
 
-    def _post(
-        self, path: str, body: Mapping[str, Any], kind: type[A], options: Options, limited: bool = False
-    ) -> A:
+    def _post(self, path: str, body: Mapping[str, Any], kind: type[A], options: Options, limited: bool = False) -> A:
         request = Request("POST", "/threads" + path, to_json(body), "write", limited=limited)
-        return self._transport.fetch(kind, request, options)
+        return self.transport.fetch(kind, request, options)
 
     def _stream(self, path: str, body: Mapping[str, Any], options: Options) -> ThreadStream:
         from .streams import ThreadStream
 
         content = to_json({**body, "stream": True})
         request = Request("POST", "/threads" + path, content, "write", stream=True, limited=True)
-        return ThreadStream(self._transport.send(request, options))
+        return ThreadStream(self.transport.send(request, options))
 
 
 def _run(thread_options: Mapping[str, Any] | None, **fields: Any) -> dict[str, Any]:
-    """Make the body of a run: its options, a Python function among them as its description, and these fields."""
-    body = {name: value for name, value in (thread_options or {}).items() if value is not None}
+    """Make the body of a run of its options and these fields."""
+    body = _given(thread_options or {})
     more = body.pop("additional_fields", {})
     check_fields(body, models.ThreadRunOptions, "thread_options")
-    if "functions" in body:
-        from .functions import as_functions
-
-        body["functions"] = as_functions(body["functions"])[0]
-    return {**body, **more, **{name: value for name, value in fields.items() if value is not None}}
-
-
-def _either(thread_options: Mapping[str, Any] | None, options: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """Take the options of a run, also under the official library's old name for them."""
-    if thread_options or not options:
-        return thread_options
-    warnings.warn("options is the old name: give thread_options", DeprecationWarning, stacklevel=3)
-    return options
-
-
-def _given(
-    body: Mapping[str, Any],
-    file_ids: Sequence[str] | None,
-    functions: Sequence[Any] | None,
-    metadata: Mapping[str, Any] | None,
-) -> dict[str, Any]:
-    """Add to a body, and leave out what was not given: a null would say that it is to be cleared."""
-    more: dict[str, Any] = {"metadata": metadata}
-    if file_ids is not None:
-        more["file_ids"] = strings(file_ids, "file_ids")
-    if functions is not None:
-        from .functions import as_functions
-
-        more["functions"] = as_functions(functions)[0]
-    return {name: value for name, value in {**body, **more}.items() if value is not None}
-
-
-def _embeddings_body(payload: Any) -> dict[str, Any]:
-    """Make a request for embeddings of a text, of several, or of a request."""
-    body = dict(payload) if isinstance(payload, Mapping) else {"input": payload}
-    for name in body.keys() - {"model", "input"}:
-        raise TypeError(f"a request for embeddings has no field {name!r}{did_you_mean(name, ('model', 'input'))}")
-    if not body.get("input"):
-        raise ValueError("a request for embeddings needs an input: a text, or several")
-    return {"model": "Embeddings", **body, "input": strings(body["input"], "input")}
+    return {**body, **more, **_given(fields)}
 
 
 def _with_query(path: str, **query: Any) -> str:
@@ -460,19 +418,19 @@ def _with_query(path: str, **query: Any) -> str:
     >>> _with_query("/threads", assistants_ids=["a", "b&c"], limit=None)
     '/threads?assistants_ids=a&assistants_ids=b%26c'
     """
-    given = urlencode({name: value for name, value in query.items() if value is not None}, True, quote_via=quote)
+    given = urlencode(_given(query), True, quote_via=quote)
     return path + "?" + given if given else path
 
 
 def _text(value: str, name: str) -> str:
-    """Take a string that says something; an empty id would ask for everything."""
+    """Return a string that is not empty; an empty id would ask for everything."""
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"{name}: a string is needed, and not an empty one{own_id(value)}")
     return value
 
 
-def _several(values: Any) -> Sequence[Any]:
-    """Take a list; one string or one dict in its place is a slip."""
+def _items(values: Any) -> Sequence[Any]:
+    """List several values; one string or one dict in place of a list is a mistake."""
     if isinstance(values, (str, bytes, Mapping)):
         raise TypeError("a list is needed")
     return list(values)

@@ -124,7 +124,7 @@ class Peer:
         if keep:
             self._opened.append(giga)
         if self.ours:
-            giga._transport.sleep = self.pauses.append
+            giga.transport.sleep = self.pauses.append
         return giga
 
     def close(self):

@@ -21,7 +21,7 @@ def new_client(running=None, **settings):
     if running is not None:
         given["base_url"] = running.url + "/api/v1"
     giga = GigaChat(**dict(given, **settings))
-    giga._transport.sleep = lambda seconds: None
+    giga.transport.sleep = lambda seconds: None
     return giga
 
 

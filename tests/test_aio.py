@@ -70,7 +70,7 @@ def open_road(server, proxy, certs, client):
 
 def free(giga):
     """Tell whether no call holds a place of a client, or waits for one."""
-    limiters = giga._transport.limiter, giga._transport.async_limiter
+    limiters = giga.transport.limiter, giga.transport.async_limiter
     return all(limiter.free.qsize() == limiter.size and not limiter.callbacks for limiter in limiters)
 
 
@@ -418,7 +418,7 @@ def test_a_call_that_waits_for_another_tasks_stream_does_not_hold_it_up(server, 
             text = text_of(await stream.__anext__())
             work = giga.achat("x") if kind == "call" else read(giga.astream("x"))
             waiting = asyncio.ensure_future(work)
-            await soon(lambda: giga._transport.limiter.callbacks)
+            await soon(lambda: giga.transport.limiter.callbacks)
             assert len(running.requests) == 1
             gate.set()
             assert text + await read(stream) == STREAM_TEXT
@@ -636,7 +636,7 @@ def test_a_call_that_is_cancelled_frees_its_place_at_once_and_sends_nothing_more
     if stage == "fetching a token":
         settings = {"access_token": None, "client_id": "a", "client_secret": "b", "auth_url": running.auth_url}
     giga, paused, go_on = client(running, **settings), [], threading.Event()
-    giga._transport.sleep = lambda seconds: paused.append(seconds) or go_on.wait(5)
+    giga.transport.sleep = lambda seconds: paused.append(seconds) or go_on.wait(5)
 
     async def main():
         work = read(giga.astream("x")) if kind == "stream" else giga.achat("x")
@@ -685,7 +685,7 @@ def test_a_cancelled_call_that_is_free_to_repeat_is_not_repeated(server, client)
 def test_a_call_that_is_cancelled_while_it_waits_for_its_place_is_never_sent(server, client, kind):
     running = server(never())
     giga = client(running)
-    limiter = giga._transport.async_limiter if kind == "uncounted" else giga._transport.limiter
+    limiter = giga.transport.async_limiter if kind == "uncounted" else giga.transport.limiter
 
     async def main():
         ask = giga.aget_models if kind == "uncounted" else lambda: giga.achat("x")
@@ -712,7 +712,7 @@ def test_a_waiting_task_that_is_cancelled_keeps_nobody_waiting(server, client):
 
     async def main():
         first, second, third = [asyncio.ensure_future(giga.achat("x")) for _ in range(3)]
-        await soon(lambda: running.requests and len(giga._transport.limiter.callbacks) == 2)
+        await soon(lambda: running.requests and len(giga.transport.limiter.callbacks) == 2)
         second.cancel()
         gate.set()
         await first
@@ -732,7 +732,7 @@ def test_aclose_ends_a_stream_that_waits_for_its_place(server, client):
             await stream.__anext__()
             other = giga.astream("x")
             waiting = asyncio.ensure_future(other.__anext__())
-            await soon(lambda: giga._transport.limiter.callbacks)
+            await soon(lambda: giga.transport.limiter.callbacks)
             await other.aclose()
             with pytest.raises(StreamError, match="closed before its end"):
                 await asyncio.wait_for(waiting, 1)
@@ -755,7 +755,7 @@ def test_a_closed_loop_ends_its_calls_with_their_next_byte(server, client, work)
         await kept[0].__anext__()
         if work == "in line":
             kept.append(asyncio.ensure_future(giga.achat("x")))
-            await soon(lambda: giga._transport.limiter.callbacks)
+            await soon(lambda: giga.transport.limiter.callbacks)
         elif work == "task":
             kept.append(asyncio.ensure_future(kept[0].__anext__()))
             await asyncio.sleep(0.01)
@@ -772,7 +772,7 @@ def test_a_closed_loop_ends_its_calls_with_their_next_byte(server, client, work)
             task._log_destroy_pending = False
     loop.close()
     running.hang_up()  # what nobody cancelled ends with its answer, a stream with its next event
-    limiter = giga._transport.limiter
+    limiter = giga.transport.limiter
     until(lambda: limiter.free.qsize() == limiter.size, 1)
     until(lambda: threads() == running.open == 0)
     asyncio.run(still_works(giga, running))
@@ -817,7 +817,7 @@ def test_the_end_of_asyncio_run_ends_what_is_pending(server, client, work):
             tasks.append(asyncio.ensure_future(stream.__anext__()))
         if work != "reading":
             tasks.append(asyncio.ensure_future(giga.achat("x")))
-        await soon(lambda: giga._transport.limiter.callbacks if work == "waiting for its place" else running.requests)
+        await soon(lambda: giga.transport.limiter.callbacks if work == "waiting for its place" else running.requests)
         await asyncio.sleep(0.01)
 
     began = time.monotonic()
@@ -835,7 +835,7 @@ def test_a_task_of_a_closed_loop_that_waited_keeps_nobody_else_waiting(server, c
 
     async def begin():
         kept.append(asyncio.ensure_future(giga.achat("x")))
-        await soon(lambda: giga._transport.limiter.callbacks)
+        await soon(lambda: giga.transport.limiter.callbacks)
 
     async def main():
         task = asyncio.ensure_future(giga.achat("x"))

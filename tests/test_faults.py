@@ -73,7 +73,7 @@ def download(giga, path, **limits):
 
 
 def fetch(giga, path, **limits):
-    giga._transport.tokens.drop(giga.token or "")
+    giga.transport.tokens.drop(giga.token or "")
     return giga.get_token(**limits).access_token
 
 
@@ -331,8 +331,8 @@ class Cell:
             base_url=self.host.base_url, auth_url=self.host.auth_url, credentials=KEY, timeout=(5, 5),
             access_token=None if token else "t", max_connections=1, pool_timeout=0.1,
             ca_bundle_file=str(certs.ca_pem) if tls else None, proxy=self.between and self.between.url)
-        self.giga._transport.sleep = self.pauses.append
-        self.giga._transport.tokens._clock = lambda: time.monotonic() + self.ahead
+        self.giga.transport.sleep = self.pauses.append
+        self.giga.transport.tokens._clock = lambda: time.monotonic() + self.ahead
         return self
 
     def warm(self):
@@ -402,7 +402,7 @@ class Cell:
         fine = (0, 1) if self.row.either else (int(whole and not isinstance(got, StreamError)),)
         for server in filter(None, (self.host, self.between)):
             until(lambda server=server: server.open in fine)
-        assert self.giga._transport.limiter.free.qsize() == 1
+        assert self.giga.transport.limiter.free.qsize() == 1
 
     def goes_on(self):
         """See that the call works, on the connection that is there or on a new one."""
@@ -471,7 +471,7 @@ def test_a_server_that_listens_at_last_is_reached_by(api, proxy, certs, tmp_path
         if len(cell.pauses) == RETRIES:
             cell.host.listen()
 
-    cell.giga._transport.sleep = sleep
+    cell.giga.transport.sleep = sleep
     assert cell.call.ask(cell.giga, cell.path) == cell.call.value
     assert (len(cell.asked()), len(cell.pauses)) == (1, RETRIES)
     cell.end()

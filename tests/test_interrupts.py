@@ -114,7 +114,7 @@ def test_a_child_of_a_busy_moment_sends_its_own_requests(api, tmp_path):
         from gigachat_lite import GigaChat
         giga = GigaChat(base_url=sys.argv[1], access_token="t", env_file=False, trust_env=False)
         giga.get_models()
-        adapter = next(iter(giga._transport.adapters.values()))  # of base_url
+        adapter = next(iter(giga.transport.adapters.values()))  # of base_url
         with adapter.poolmanager.connection_from_url(sys.argv[1]).pool.mutex:
             in_child(lambda: print(giga.get_models().object, flush=True))
         """)

@@ -45,7 +45,7 @@ def client_of(running, certs=None, port=None, **settings):
     if certs:
         given["ca_bundle_file"] = str(certs.ca_pem)
     giga = new_client(**{**given, **settings})
-    giga._transport.sleep = lambda seconds: None
+    giga.transport.sleep = lambda seconds: None
     return giga
 
 
@@ -497,7 +497,7 @@ def test_variables_may_be_members_of_an_enum(api):
 CHECK = """
 import gigachat_lite
 giga = gigachat_lite.GigaChat(access_token="t", env_file=False, environ={})
-roots = [root for host in giga._transport.tls.values() for root in host.context.get_ca_certs()]
+roots = [root for host in giga.transport.tls.values() for root in host.context.get_ca_certs()]
 assert any("Russian Trusted Root CA" in str(root["subject"]) for root in roots), roots
 server = gigachat_lite.GigaChat(base_url=sys.argv[2], access_token="t", env_file=False, environ={}, trust_env=False)
 assert server.chat("x").choices[0].message.content == "x"
@@ -557,7 +557,7 @@ def test_each_retry_is_one_warning(api, caplog):
     running = api([reply(503), reply(500), reply(body=CHAT_BODY), drop(), reply(429, headers={"Retry-After": "3"}),
                    reply(body={"data": []})], oauth=[reply(500), oauth_reply("t")])
     giga = client_of(running, credentials=KEY, access_token=None, auth_url=running.auth_url)
-    giga._transport.chance = lambda: 1.0
+    giga.transport.chance = lambda: 1.0
     with caplog.at_level(logging.WARNING, logger="gigachat_lite"):
         giga.chat("x")
         giga.get_models()

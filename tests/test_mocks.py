@@ -36,7 +36,7 @@ def client_of(api, **settings):
 
 def offline(**settings):
     giga = new_client(**{"base_url": BASE, "access_token": "token-0", "model": "GigaChat", **settings})
-    giga._transport.sleep = lambda seconds: None
+    giga.transport.sleep = lambda seconds: None
     return giga
 
 
@@ -431,7 +431,7 @@ def test_a_patch_that_hands_over_an_answer(target, make):
         assert caught.value.partial and STREAM_TEXT.startswith(caught.value.partial)
         with pytest.raises(PaymentRequiredError, match="no money"):
             giga.stream("x")
-    assert patched.call_count == 7 and len(giga._transport.limiter.streams) == 0
+    assert patched.call_count == 7 and len(giga.transport.limiter.streams) == 0
 
 
 @pytest.mark.parametrize("target, make", PATCHES)

@@ -599,8 +599,8 @@ ODD_ANSWERS += [reply(404, {"message": "No such model"}), reply(429, {"message":
 
 
 def fresh_token(giga):
-    giga._transport.tokens.drop(giga.token or "")
-    giga._transport.tokens._failure = None  # which is remembered for a second
+    giga.transport.tokens.drop(giga.token or "")
+    giga.transport.tokens._failure = None  # which is remembered for a second
     return giga.get_token()
 
 

@@ -189,7 +189,7 @@ STREAMS = {
 def client(running, **settings):
     """Make a client of a server, whose pauses take no time."""
     giga = new_client(**{"base_url": running.url + "/api/v1", "access_token": "t0ken", "timeout": 5, **settings})
-    giga._transport.sleep = lambda seconds: None
+    giga.transport.sleep = lambda seconds: None
     return giga
 
 
@@ -307,13 +307,11 @@ def test_what_is_misspelt_or_empty_is_refused_before_any_network(server):
     assert not running.requests
 
 
-def test_the_old_name_of_the_options_of_a_run_is_known(server):
+def test_a_run_takes_options_by_their_old_name(server):
     running = server([reply(body=RUN), sse(THREAD_STREAM)])
     giga = client(running)
-    with pytest.warns(DeprecationWarning, match="thread_options"):
-        giga.threads.run("t-1", options={"top_p": 1})
-    with pytest.warns(DeprecationWarning, match="thread_options"):
-        list(giga.threads.run_stream("t-1", options=models.ThreadRunOptions(top_p=1)))
+    giga.threads.run("t-1", options={"top_p": 1})
+    list(giga.threads.run_stream("t-1", options=models.ThreadRunOptions(top_p=1)))
     assert [one.json for one in running.requests] == [
         {"top_p": 1, "thread_id": "t-1"}, {"top_p": 1, "thread_id": "t-1", "stream": True}]
 
@@ -321,13 +319,13 @@ def test_the_old_name_of_the_options_of_a_run_is_known(server):
 def test_a_group_of_endpoints_works_without_its_client_and_the_last_of_them_frees_the_connections(server):
     running = server([reply(body=CHAT_BODY), reply(body={"threads": []})])
     giga = GigaChat(base_url=running.url, access_token="t", env_file=False, environ={}, trust_env=False)
-    chat, threads, gone, transport_gone = giga.chat, giga.threads, weakref.ref(giga), weakref.ref(giga._transport)
+    chat, threads, gone, transport_gone = giga.chat, giga.threads, weakref.ref(giga), weakref.ref(giga.transport)
     gc.disable()
     try:
         del giga
         assert gone() is None  # by counting references alone
         assert chat("x").choices[0].message.content == CHAT_TEXT and threads.list() == {"threads": []}
-        threads._transport.close()
+        threads.transport.close()
         del chat, threads
         assert transport_gone() is None
     finally:

@@ -63,7 +63,7 @@ def client():
             settings = dict({"base_url": host + "/api/v1", "auth_url": host + "/api/v2/oauth"}, **settings)
         giga = GigaChat(**dict({"access_token": "t", "env_file": False, "trust_env": False}, **settings))
         giga.pauses = []
-        giga._transport.sleep = giga.pauses.append
+        giga.transport.sleep = giga.pauses.append
         made.append(giga)
         return giga
 
@@ -76,7 +76,7 @@ def send(giga, kind, timeout=None, deadline=None):
     """Send a call of this kind; no public method is of the kind "write" yet."""
     limit = None if deadline is None else time.monotonic() + deadline
     request = Request("POST", "/things", b'{"a":1}', retry=kind, timeout=timeout, until=limit)
-    return giga._transport.send(request)
+    return giga.transport.send(request)
 
 
 @contextlib.contextmanager
@@ -530,7 +530,7 @@ def test_an_answer_is_done_with_before_the_pause(server, client, framing):
     busy = reply(503, {"status": 503, "message": "busy"}, framing=framing)
     host = server([busy, OK, OK])
     giga = client(host)
-    giga._transport.sleep = lambda seconds: giga.get_model("meanwhile")
+    giga.transport.sleep = lambda seconds: giga.get_model("meanwhile")
     giga.get_models()
     assert [request.connection for request in host.requests] == [1, 1, 1]
 
@@ -541,7 +541,7 @@ def test_an_error_page_of_any_size_is_not_read_to_its_end_before_the_pause(serve
     host = server([page, OK])
     giga = client(host)
     open_then = []
-    giga._transport.sleep = lambda seconds: (gate.set(), until(lambda: host.open == 0), open_then.append(host.open))
+    giga.transport.sleep = lambda seconds: (gate.set(), until(lambda: host.open == 0), open_then.append(host.open))
     giga.get_models()
     assert open_then == [0]
 
@@ -662,7 +662,7 @@ def test_a_redirect_of_the_token_request_sends_the_key_nowhere(api, server, clie
 def test_a_host_that_is_neither_the_api_s_nor_the_auth_s_is_never_asked(server, client):
     host, elsewhere = server(OK), server(OK)
     with pytest.raises(ConfigurationError, match="is the host of neither base_url nor auth_url"):
-        client(host)._transport.send(Request("GET", elsewhere.url + "/models"))
+        client(host).transport.send(Request("GET", elsewhere.url + "/models"))
     assert (host.connections, elsewhere.connections) == (0, 0)
 
 
@@ -1000,7 +1000,7 @@ def test_only_what_generates_takes_a_place(api, client):
     giga = client(host, access_token=None, credentials=KEY, pool_timeout=0.05)
     busy = start(giga.chat, "?")
     until(lambda: host.calls)
-    giga._transport.tokens.drop("token-1")
+    giga.transport.tokens.drop("token-1")
     giga.get_models()
     giga.get_model("GigaChat")
     giga.tokens_count("?")
@@ -1079,7 +1079,7 @@ def test_a_place_is_given_back_when_the_caller_is_interrupted(server, client):
 
     host = server([reply(503), CHAT])
     giga = client(host, max_connections=1, pool_timeout=0.05)
-    giga._transport.sleep = interrupt
+    giga.transport.sleep = interrupt
     with pytest.raises(KeyboardInterrupt):
         giga.chat("?")
     giga.chat("?")
@@ -1434,9 +1434,9 @@ def test_a_child_forked_while_a_thread_loads_more_roots_does_not_wait_for_it():
     url = giga.config["base_url"]
     def work():
         signal.alarm(5)
-        giga._transport.check_process()
-        giga._transport.load_system_roots(url)
-    with giga._transport.roots_lock:  # as another thread may have it
+        giga.transport.check_process()
+        giga.transport.load_system_roots(url)
+    with giga.transport.roots_lock:  # as another thread may have it
         in_child(work)
     """)
 
@@ -1469,6 +1469,6 @@ def test_places_are_never_more_than_there_were(server, client):
     free = []
     with contextlib.suppress(queue.Empty):
         while True:
-            free.append(giga._transport.limiter.free.get_nowait())
+            free.append(giga.transport.limiter.free.get_nowait())
     assert len(free) == 2
     assert json.loads(host.requests[0].body)["messages"][0]["content"] == "?"

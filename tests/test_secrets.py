@@ -187,7 +187,7 @@ def test_an_open_stream_and_what_a_client_is_made_of_show_nothing(world, places)
     with giga.stream("?") as stream, pytest.raises(TypeError) as caught:
         next(stream)
         pickle.dumps(stream)
-    parts = [giga, giga.config, redact(giga.config), giga._transport.tokens.peek(), giga.chat, giga.achat, stream]
+    parts = [giga, giga.config, redact(giga.config), giga.transport.tokens.peek(), giga.chat, giga.achat, stream]
     places.look(*parts, caught.value)
     assert not leaks(repr(giga.get_token()))
     assert leaks(repr(world.host.requests[-1].headers.items())) == ["fetched token"]  # so much for the markers

@@ -175,7 +175,7 @@ def test_a_finalizer_takes_no_lock_of_the_pool(server, client):
     running = server([held(EVENTS[:2]), CHAT])
     giga = client(running, max_connections=1)
     streams = [giga.stream("x")]
-    adapter = giga._transport.adapters[running.url + "/"]
+    adapter = giga.transport.adapters[running.url + "/"]
     with adapter.poolmanager.connection_from_url(running.url).pool.mutex:
         Worker(streams.clear).result()
     assert giga.chat("x").choices[0].message.content == CHAT_TEXT

@@ -247,7 +247,7 @@ def test_a_refused_connection_is_tried_again_and_nothing_is_repeated(client):
             threading.Thread(target=serve).start()
 
         giga = client(None, base_url="http://127.0.0.1:%d" % listener.getsockname()[1])
-        giga._transport.sleep = pause
+        giga.transport.sleep = pause
         assert read(giga.stream("x")) == STREAM_TEXT and len(pauses) == 1
 
 

@@ -141,7 +141,7 @@ def test_32_threads_get_their_own_answers_and_share_their_tokens(calls, tls, api
         ca_bundle_file=str(certs.ca_pem),
         max_connections=PLACES,
     )
-    giga._transport.sleep = lambda seconds: None
+    giga.transport.sleep = lambda seconds: None
     with ThreadPoolExecutor(THREADS) as pool:
         ends = list(pool.map(lambda number: ask(giga, number), range(calls)))
     took = time.monotonic() - began
@@ -156,7 +156,7 @@ def test_32_threads_get_their_own_answers_and_share_their_tokens(calls, tls, api
     # One at the start, one for each that was revoked, and one for each three quarters of a life.
     assert 1 <= service.issued <= 1 + service.revoked + took / (LIFE * 0.75) + 1 and service.most_fetching == 1
     assert service.most <= PLACES + THREADS  # uploads hold no place
-    assert giga._transport.limiter.free.qsize() == PLACES
+    assert giga.transport.limiter.free.qsize() == PLACES
     giga.close()
     until(lambda: running.open == 0)
 

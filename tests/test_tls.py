@@ -69,7 +69,7 @@ def client():
     def make(kind=GigaChat, **settings):
         options = {"env_file": False, "access_token": "a-token", "timeout": 5}
         made.append(kind(**dict(options, **settings)))
-        made[-1]._transport.sleep = pauses.append
+        made[-1].transport.sleep = pauses.append
         return made[-1]
 
     yield make
@@ -231,7 +231,7 @@ def test_a_server_limited_to_tls_1_2_is_accepted(client, server, certs, road):
 
 def test_no_client_speaks_less_than_tls_1_2(client, certs):
     for settings in ({}, {"ca_bundle_file": certs.ca_pem}, {"verify_ssl_certs": False}):
-        for host in client(**settings)._transport.tls.values():
+        for host in client(**settings).transport.tls.values():
             assert host.context.minimum_version == ssl.TLSVersion.TLSv1_2
 
 
@@ -1144,5 +1144,5 @@ def test_twenty_threads_meet_the_failed_chain_and_each_body_arrives_once(client,
         thread.join()
     questions = [request.json["messages"][0]["content"] for request in running.requests]
     assert not failures and sorted(questions) == sorted(f"question {number}" for number in range(20))
-    (roots,) = [host.roots for host in giga._transport.tls.values() if host.host == "api.giga.chat"]
+    (roots,) = [host.roots for host in giga.transport.tls.values() if host.host == "api.giga.chat"]
     assert len(roots) == len(set(roots)) == 3 and running.connections <= 40

@@ -58,7 +58,7 @@ def client():
         urls = [url.replace("127.0.0.1", "localhost") for url in (api.base_url, api.auth_url)]
         giga = GigaChat(base_url=urls[0], auth_url=urls[1], **dict(given, **settings))
         giga.pauses = []
-        giga._transport.sleep = giga.pauses.append
+        giga.transport.sleep = giga.pauses.append
         made.append(giga)
         return giga
 
@@ -80,7 +80,7 @@ class Clock:
 
 def wind(giga):
     """Give the client's token cache a clock that can be put forward."""
-    clock = giga._transport.tokens._clock = Clock(time.monotonic)
+    clock = giga.transport.tokens._clock = Clock(time.monotonic)
     return clock
 
 
@@ -131,7 +131,7 @@ def test_each_attempt_at_a_token_request_has_an_rquid_of_its_own(api, client):
     server = api(MODELS, oauth=[reply(503), reply(503), oauth_reply("a"), oauth_reply("b")])
     giga = client(server)
     giga.get_models()
-    giga._transport.tokens.drop("a")
+    giga.transport.tokens.drop("a")
     giga.get_models()
     ids = [request.headers["RqUID"] for request in server.requests if request.path.endswith("/oauth")]
     assert len(giga.pauses) == 2
