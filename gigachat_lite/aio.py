@@ -23,6 +23,7 @@ from .limiter import CancelToken, ConcurrencyLimiter, Place, cancel_token
 from .transport import Transport
 
 READ_AHEAD = 256  # events that a thread may be ahead of the loop
+CLOSED = "the stream was closed before its end"
 
 C = TypeVar("C", covariant=True)  # an event of a stream, its whole answer, and the tokens used
 W = TypeVar("W", covariant=True)
@@ -167,7 +168,7 @@ class _StreamThread:
 
 
 def _of_stream(name: str, default: Any, doc: str) -> Any:
-    return property(lambda self: getattr(self._reader and self._reader.stream, name, default), doc=doc)
+    return property(lambda self: getattr(self._thread and self._thread.stream, name, default), doc=doc)
 
 
 class AsyncStream(Generic[C, W, U]):
@@ -192,46 +193,43 @@ class AsyncStream(Generic[C, W, U]):
         self._deadline = kwargs.get("deadline")
         self._context = contextvars.copy_context()
         self._tap: Callable[[bytes], object] | None = None
-        self._acquiring: asyncio.Future[Place] | None = None
-        self._reader: _StreamThread | None = None
+        self._thread: _StreamThread | None = None
         self._waiting = self._closed = False
 
     def __aiter__(self) -> AsyncStream[C, W, U]:
         return self
 
     async def __anext__(self) -> C:
-        reader = self._reader
-        if reader is None or not reader.events:
-            reader = await self._wait(lambda reader: reader.events or reader.finished)
-        if not reader.events or self._closed:
-            self._raise_ending(reader)
-        event: C = reader.events.popleft()
-        if reader.paused and len(reader.events) <= READ_AHEAD // 2:
-            reader.resume.put(None)
+        thread = self._thread
+        if thread is None or not thread.events:
+            thread = await self._wait(lambda thread: thread.events or thread.finished)
+        if not thread.events or self._closed:
+            self._raise_ending(thread)
+        event: C = thread.events.popleft()
+        if thread.paused and len(thread.events) <= READ_AHEAD // 2:
+            thread.resume.put(None)
         return event
 
     async def __aenter__(self) -> AsyncStream[C, W, U]:
-        reader = await self._wait(lambda reader: reader.stream is not None or reader.finished)
-        if reader.stream is None:
-            self._raise_ending(reader)
+        thread = await self._wait(lambda thread: thread.stream is not None or thread.finished)
+        if thread.stream is None:
+            self._raise_ending(thread)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.aclose()
 
     def __del__(self) -> None:
-        if self._reader is not None:
-            self._reader.stop()
+        if self._thread is not None:
+            self._thread.stop()
 
     async def aclose(self) -> None:
         """End the stream and free its place; a task that waits for its next event gets StreamError."""
-        reader = self._reader
-        self._closed = self._closed or reader is None or bool(reader.events) or not reader.finished
-        if reader is not None:
-            reader.events.clear()
-            reader.stop()
-        elif self._acquiring is not None:
-            self._acquiring.cancel()
+        thread = self._thread
+        self._closed = self._closed or thread is None or bool(thread.events) or not thread.finished
+        if thread is not None:
+            thread.events.clear()
+            thread.stop()
 
     def tap(self, write: Callable[[bytes], object]) -> None:
         """Hand the bytes to ``write`` too, as ``Stream.tap`` does, in the thread; before the first step."""
@@ -241,58 +239,47 @@ class AsyncStream(Generic[C, W, U]):
         """Wait until the thread has brought something about; what ends the wait early ends the stream."""
         if self._waiting:
             raise StreamError("another task is reading this stream")
-        if self._closed and self._reader is None:
-            raise StreamError("the stream was closed before its end")
+        if self._closed and self._thread is None:
+            raise StreamError(CLOSED)
         self._waiting = True
         try:
-            reader = self._reader or await self._start()
-            reader.place.reader[:] = asyncio.current_task(), math.inf
-            while not ready(reader) and not self._closed:
-                waiter = reader.waiter = reader.loop.create_future()
-                if not ready(reader):  # it may have come before there was a waiter
+            thread = self._thread or await self._start()
+            thread.place.reader[:] = asyncio.current_task(), math.inf
+            while not ready(thread) and not self._closed:
+                waiter = thread.waiter = thread.loop.create_future()
+                if not ready(thread):  # it may have come before there was a waiter
                     await waiter
-            return reader
-        except BaseException as exc:
-            if self._reader is not None:
-                self._reader.stop()
+            return thread
+        except BaseException:
+            if self._thread is not None:
+                self._thread.stop()
                 self._closed = True
-            elif self._closed and isinstance(exc, asyncio.CancelledError):  # by aclose(), while it waited for a place
-                raise StreamError("the stream was closed before its end") from None
             raise
         finally:
             self._waiting = False
-            if self._reader is not None:
-                self._reader.place.reader[1] = time.monotonic()
+            if self._thread is not None:
+                self._thread.place.reader[1] = time.monotonic()
 
     async def _start(self) -> _StreamThread:
         """Send the request."""
         self._transport.check_process()
-        until = self._transport.until(self._deadline)
-        task, limiter = asyncio.current_task(), self._transport.limiter
-        acquiring = self._acquiring = asyncio.ensure_future(acquire(limiter, until, task))
-        try:
-            place = await acquiring
-        except BaseException:
-            if acquiring.done() and not acquiring.cancelled() and acquiring.exception() is None:
-                acquiring.result().release()  # it came in the moment of the cancellation
-            raise
-        finally:
-            self._acquiring = None
+        until, limiter = self._transport.until(self._deadline), self._transport.limiter
+        place = await acquire(limiter, until, asyncio.current_task())
+        if self._closed:
+            place.release()
+            raise StreamError(CLOSED)
         place.of_task = True
         limiter.streams[id(place)] = place.reader
-        reader = _StreamThread(asyncio.get_running_loop(), place)
-        if not self._closed:
-            self._reader = reader
-            opener = functools.partial(self._open, until)
-            _start_thread(self._context, reader.token, reader.run, opener, self._tap)
-        return reader
+        thread = self._thread = _StreamThread(asyncio.get_running_loop(), place)
+        _start_thread(self._context, thread.token, thread.run, functools.partial(self._open, until), self._tap)
+        return thread
 
-    def _raise_ending(self, reader: _StreamThread) -> NoReturn:
+    def _raise_ending(self, thread: _StreamThread) -> NoReturn:
         """Raise what the end of the stream raises."""
-        if reader.error is not None and not self._closed:
-            raise reader.error
+        if thread.error is not None and not self._closed:
+            raise thread.error
         if not self._closed:
             raise StopAsyncIteration
-        error = StreamError("the stream was closed before its end")
+        error = StreamError(CLOSED)
         error.partial = self.text
         raise error

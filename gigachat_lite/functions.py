@@ -454,7 +454,7 @@ class Dialogue:
         try:
             answer = completion["choices"][0]["message"] or {}
             message = Messages({**answer, "role": answer.get("role") or "assistant"})
-        except (TypeError, LookupError):
+        except (AttributeError, TypeError, LookupError):
             raise FunctionCallError("the answer has no choices", self.messages, completion) from None
         if not isinstance(message.get("content"), str):
             message["content"] = ""

@@ -202,7 +202,7 @@ def unwrap(hint: Any) -> tuple[Any, str, str]:
 
 
 def _classify(hint: Any, where: str) -> tuple[str, Any]:
-    """Tell the sort of a type, a key of the tables below, and what belongs to it."""
+    """Tell the sort of a type, a key of the table below, and what belongs to it."""
     hint = unwrap(hint)[0]
     hint = type(None) if hint is None else hint
     origin = getattr(hint, "__origin__", hint)
@@ -311,7 +311,7 @@ def schema_of(kind: Any) -> dict[str, Any]:
 def describe_type(hint: Any, where: str, inside: tuple[Any, ...] = ()) -> dict[str, Any]:
     """Describe an annotation; TypeError for what a schema cannot say."""
     sort, kind = _classify(hint, where)
-    return _DESCRIBE[sort](kind, where, inside)
+    return _SORTS[sort][0](kind, where, inside)
 
 
 def describe_object(fields: Iterable[Field], where: str, inside: tuple[Any, ...] = ()) -> dict[str, Any]:
@@ -402,21 +402,6 @@ def enum_values(kind: type[enum.Enum]) -> list[Any]:
     return values if all(type(value) in (str, int, float, bool) for value in values) else list(kind.__members__)
 
 
-_DESCRIBE: dict[str, Callable[[Any, str, tuple[Any, ...]], dict[str, Any]]] = {
-    "any": lambda kind, *_: {},
-    "array": _describe_array,
-    "enum": lambda kind, *_: _describe_values(enum_values(kind)),
-    "literal": _describe_values,
-    "mapping": _describe_mapping,
-    "object": _describe_object,
-    "plain": lambda kind, *_: {"type": _NAMES[kind]},
-    "pydantic": _describe_pydantic,
-    "text": _describe_text,
-    "tuple": _describe_tuple,
-    "union": _describe_union,
-}
-
-
 # From JSON to values; ``path`` leads to the value
 
 
@@ -430,7 +415,7 @@ def decode(value: Any, hint: Any, path: str = "") -> Any:
     {'a': (1, 2)}
     """
     sort, kind = _classify(hint, path or "the type")
-    return _DECODE[sort](value, kind, path)
+    return _SORTS[sort][1](value, kind, path)
 
 
 def _decode_plain(value: Any, kind: Any, path: str) -> Any:
@@ -526,21 +511,6 @@ def _decode_pydantic(value: Any, kind: Any, path: str) -> Any:
         raise Mismatch(f"{path or kind.__name__}: {error.get('msg', 'it is refused')}") from exc
 
 
-_DECODE: dict[str, Callable[[Any, Any, str], Any]] = {
-    "any": lambda value, kind, path: value,
-    "array": _decode_array,
-    "enum": _decode_enum,
-    "literal": _decode_literal,
-    "mapping": _decode_mapping,
-    "object": _decode_object,
-    "plain": _decode_plain,
-    "pydantic": _decode_pydantic,
-    "text": _decode_text,
-    "tuple": _decode_tuple,
-    "union": _decode_union,
-}
-
-
 def _check_type(value: Any, kind: type, path: str) -> Any:
     """Return a value of just this type of JSON; Mismatch for another."""
     if type(value) is not kind:
@@ -558,3 +528,18 @@ def _type_name(value: Any) -> str:
 
 def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
+
+
+_SORTS: dict[str, tuple[Callable[[Any, str, tuple[Any, ...]], dict[str, Any]], Callable[[Any, Any, str], Any]]] = {
+    "any": (lambda kind, where, inside: {}, lambda value, kind, path: value),
+    "array": (_describe_array, _decode_array),
+    "enum": (lambda kind, where, inside: _describe_values(enum_values(kind)), _decode_enum),
+    "literal": (_describe_values, _decode_literal),
+    "mapping": (_describe_mapping, _decode_mapping),
+    "object": (_describe_object, _decode_object),
+    "plain": (lambda kind, where, inside: {"type": _NAMES[kind]}, _decode_plain),
+    "pydantic": (_describe_pydantic, _decode_pydantic),
+    "text": (_describe_text, _decode_text),
+    "tuple": (_describe_tuple, _decode_tuple),
+    "union": (_describe_union, _decode_union),
+}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Mapping, TypeVar
+from typing import Any, Callable, Generic, Iterable, Iterator, Mapping, TypeVar
 
 from .accumulators import ChatAccumulator
 from .body import BodyReader, stream_error
 from .exceptions import GigaChatException, StreamError, excerpt
 from .json_text import decode_json, unfinished
-from .models import Answer, ChatCompletion, ChatCompletionChunk, Obj, Usage, with_headers
+from .models import ChatCompletion, ChatCompletionChunk, Usage, with_headers
 from .models.base import set_x_headers
 
 __all__ = ["Stream", "iter_lines", "iter_sse"]
@@ -127,10 +127,13 @@ def iter_events(chunks: Iterable[bytes]) -> Iterator[tuple[str, str]]:
     yield from iter_sse(iter_lines(chain((data,), chunks)))
 
 
-S = TypeVar("S", bound="EventStream")
+C = TypeVar("C", covariant=True)  # an event of a stream, its whole answer, and the tokens used
+W = TypeVar("W", covariant=True)
+U = TypeVar("U", covariant=True)
+S = TypeVar("S", bound="EventStream[Any, Any, Any]")
 
 
-class EventStream:
+class EventStream(Generic[C, W, U]):
     """The events of a streamed answer, each the moment it arrives: an iterator and a context manager.
 
     ``.text``, ``.finish_reason`` and ``.usage`` grow with it; ``.completion`` is the whole answer, once its end was
@@ -143,13 +146,13 @@ class EventStream:
     ANSWER_EVENTS: tuple[str, ...] = ("message",)  # the names of the events that hold the answer
     ANSWER_KEYS: tuple[str, ...] = ("choices",)  # one of which such an event has, unless it is an error
     ACCUMULATOR: Any = ChatAccumulator
-    CHUNK: type[Answer]  # the classes of an event, of the whole answer, and of the tokens used
-    WHOLE: type[Answer]
-    USAGE: type[Obj]
+    CHUNK: Any  # the classes of an event, of the whole answer, and of the tokens used
+    WHOLE: Any
+    USAGE: Any
 
     def __init__(self, body: BodyReader) -> None:
         self.x_headers = body.response.x_headers
-        self.completion: Any = None
+        self.completion: W | None = None
         self._body = body
         self._events = iter_events(body)
         self.accumulator = self.ACCUMULATOR()
@@ -157,7 +160,7 @@ class EventStream:
         self._error: GigaChatException | None = None
         self._closed = False
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[C]:
         # A generator that the stream itself does not hold: so a forgotten stream is freed at once.
         body = self._body
         if body.reading:
@@ -199,7 +202,7 @@ class EventStream:
             return
         raise error.with_traceback(None)
 
-    def __next__(self) -> Any:
+    def __next__(self) -> C:
         for chunk in self:
             return chunk
         raise StopIteration
@@ -223,7 +226,7 @@ class EventStream:
         return reason
 
     @property
-    def usage(self) -> Any:
+    def usage(self) -> U | None:
         """The tokens used, which come with the last event; those of a thread's run come with each, and are added up."""
         usage = self.accumulator.usage()
         return self.USAGE(usage) if isinstance(usage, dict) else None
@@ -310,15 +313,8 @@ def is_error(value: Mapping[str, Any]) -> bool:
     return isinstance(value.get("status"), int) or isinstance(value.get("message"), str)
 
 
-class Stream(EventStream):
+class Stream(EventStream[ChatCompletionChunk, ChatCompletion, Usage]):
     """The events of a streamed chat."""
 
     __doc__ = EventStream.__doc__
     CHUNK, WHOLE, USAGE = ChatCompletionChunk, ChatCompletion, Usage
-    if TYPE_CHECKING:
-        completion: ChatCompletion | None
-
-        def __iter__(self) -> Iterator[ChatCompletionChunk]: ...
-        def __next__(self) -> ChatCompletionChunk: ...
-        @property
-        def usage(self) -> Usage | None: ...

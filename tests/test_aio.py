@@ -723,7 +723,7 @@ def test_a_waiting_task_that_is_cancelled_keeps_nobody_waiting(server, client):
     asyncio.run(main())
 
 
-def test_aclose_ends_a_stream_that_waits_for_its_place(server, client):
+def test_a_stream_closed_in_line_is_never_sent(server, client):
     running = server(held(EVENTS[:1]))
     giga = client(running, pool_timeout=5)
 
@@ -734,8 +734,8 @@ def test_aclose_ends_a_stream_that_waits_for_its_place(server, client):
             waiting = asyncio.ensure_future(other.__anext__())
             await soon(lambda: giga.transport.limiter.callbacks)
             await other.aclose()
-            with pytest.raises(StreamError, match="closed before its end"):
-                await asyncio.wait_for(waiting, 1)
+        with pytest.raises(StreamError, match="closed before its end"):
+            await asyncio.wait_for(waiting, 1)
         over(giga, running)
         assert len(running.requests) == 1
 
@@ -928,7 +928,7 @@ def test_a_slow_consumer_slows_the_reader_down(server, client):
     async def main():
         stream = giga.astream("x")
         await stream.__anext__()
-        reader, before = stream._reader, -1
+        reader, before = stream._thread, -1
         while len(sent) != before:  # until the server waits
             before = len(sent)
             await asyncio.sleep(0.1)
@@ -950,7 +950,7 @@ def test_a_slow_consumer_that_gives_up_frees_the_place(server, client):
     async def main():
         stream = giga.astream("x")
         await stream.__anext__()
-        await soon(lambda: len(stream._reader.events) > READ_AHEAD)
+        await soon(lambda: len(stream._thread.events) > READ_AHEAD)
         await stream.aclose()
         assert free(giga)
 
