@@ -24,10 +24,8 @@ from gigachat_lite import Chat, Emulator, Function, GigaChatException, Messages,
 from gigachat_lite.functions import (
     ChatRun,
     FunctionCallError,
-    Run,
     as_functions,
     describe,
-    prepare_request,
     result_json,
 )
 from gigachat_lite.histories import check_history
@@ -347,16 +345,6 @@ def test_a_broken_history_is_refused_with_its_index(messages, said):
         check_history(messages)
 
 
-def test_a_request_is_checked_and_its_callables_described():
-    assert prepare_request({"messages": [USER], "functions": [weather]}) == {
-        "messages": [USER], "functions": [describe(weather)]}
-    assert prepare_request({"messages": [USER]}) == {"messages": [USER]}
-    kept = {"messages": [RESULT], "storage": {"is_stateful": True}}
-    assert prepare_request(kept) == kept
-    with pytest.raises(ValueError, match=r"messages\[1\]"):
-        prepare_request({"messages": [USER, CALL], "functions": [weather]})
-
-
 # ---- Results
 
 
@@ -476,20 +464,29 @@ def says(text, reason="stop"):
             "usage": {"prompt_tokens": 20, "completion_tokens": 3, "total_tokens": 23}}
 
 
-def test_functions_are_called_until_the_model_answers(emu, giga):
-    run = giga.run_functions("Какая погода в Туле на 5 дней?", [weather])
-    first, second = sent(emu)
-    assert first["functions"] == second["functions"] == [describe(weather)] and first["function_call"] == "auto"
-    question, call, result = second["messages"]
-    assert first["messages"] == [question] == [{"role": "user", "content": "Какая погода в Туле на 5 дней?"}]
-    assert call["function_call"]["name"] == "weather" and call["role"] == "assistant" and call["functions_state_id"]
-    arguments = call["function_call"]["arguments"]
-    assert result == {"role": "function", "name": "weather", "content": result["content"]}
-    assert json.loads(result["content"])["city"] == arguments["city"]
-    assert isinstance(run, Run) and run.messages == second["messages"] + [run.completion.choices[0].message]
-    assert run.text == run.completion.choices[0].message.content and "погод" in run.text
+@pytest.mark.parametrize("version, kind", [(1, "Messages"), (2, "ChatMessage")])
+def test_functions_are_called_until_the_model_answers(version, kind, emu, giga):
+    owner = giga if version == 1 else giga.chat
+    run = owner.run_functions("Какая погода в Туле на 5 дней?", [weather], headers={"X-Session-ID": "s"})
+    assert [type(message).__name__ for message in run.messages] == [kind] * 4
+    assert [str(message.role) for message in run.messages][::3] == ["user", "assistant"]
+    assert run.text == run.completion.text and "погод" in run.text.lower() and len(sent(emu)) == 2
+    assert [request.headers["x-session-id"] for request in emu.requests[-2:]] == ["s", "s"]
     check_history(run.messages)
-    assert giga.chat(Chat(messages=run.messages + [{"role": "user", "content": "Спасибо"}])).choices
+    thanks = [*run.messages, {"role": "user", "content": "Спасибо"}]
+    assert giga.chat(Chat(messages=thanks)).text if version == 1 else giga.chat.create(thanks).text
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_without_functions_it_is_a_plain_chat(version, emu, giga):
+    body = {"messages": [RESULT if version == 1 else RESULT2], "storage": {"is_stateful": True, "thread_id": "t"}}
+    for _ in range(3 - version):
+        emu.enqueue(body=says("Готово", "blacklist") if version == 1 else answers(WORDS, reason="blacklist"))
+    owner = giga if version == 1 else giga.chat
+    assert owner.run_functions([USER]).completion.blocked
+    assert not {"functions", "function_call", "tools"} & set(sent(emu)[0])
+    if version == 1:
+        assert owner.run_functions(body, [weather]).text == "Готово"  # a history that the service keeps is not checked
 
 
 def test_the_history_is_exact_and_usage_is_summed(emu, giga):
@@ -527,7 +524,7 @@ def test_fields_that_are_newer_go_through(version, emu, giga):
     assert sent(emu)[0]["newer"] == 1 and sent(emu)[0]["temperature"] == 0.5 and len(body["additional_fields"]) == 2
 
 
-def test_what_a_partial_has_bound_stays_here_and_as_it_is(emu, giga):
+def test_bound_arguments_of_a_partial_stay_here(emu, giga):
     emu.enqueue(body=wants("keyed", {"city": "Тула", "api_key": "other"}))
     emu.enqueue(body=wants("keyed", {"city": "Тула", "region": "us"}))
     emu.enqueue(body=wants("keyed", {"city": "Тула", "n": 1}))
@@ -536,17 +533,6 @@ def test_what_a_partial_has_bound_stays_here_and_as_it_is(emu, giga):
     assert "sk-secret" not in json.dumps(sent(emu)[0]) and "no parameter 'api_key'" in run.messages[2]["content"]
     assert "no parameter 'region'" in run.messages[4]["content"]
     assert json.loads(run.messages[6]["content"])["result"] == "Тула sk-secret {'region': 'ru', 'n': 1}"
-
-
-def test_without_functions_it_is_a_plain_chat(emu, giga):
-    run = giga.run_functions("Сколько будет 2 + 2?", headers={"X-Session-ID": "s"}, timeout=5)
-    assert run.text == "2 + 2 = 4" and "functions" not in sent(emu)[0] and "function_call" not in sent(emu)[0]
-    assert emu.requests[-1].headers["x-session-id"] == "s"
-
-
-def test_a_filtered_answer_is_an_answer(emu, giga):
-    emu.enqueue(body=says("Не люблю", "blacklist"))
-    assert giga.run_functions("?", [nothing]).completion.choices[0].finish_reason == "blacklist"
 
 
 def typed(place: Place, unit: Unit, rows: List[Row], note: Optional[str], n: int = 1, s: str = "s", d=None) -> Any:
@@ -600,7 +586,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize("function, arguments, said", WRONG)
-def test_wrong_arguments_are_told_to_the_model_or_raised(function, arguments, said, emu, giga):
+def test_wrong_arguments_are_told_or_raised(function, arguments, said, emu, giga):
     emu.enqueue(body=wants(function.__name__, arguments))
     emu.enqueue(body=says("Простите"))
     run = giga.run_functions("?", [function])
@@ -695,13 +681,6 @@ def test_odd_fields_of_an_answer_are_passed(message, usage, emu, giga):
     assert run.text == "" and run.messages[1:] == [{"role": "assistant", "content": ""}] and run.usage == {}
 
 
-def test_usage_that_changes_its_form_on_the_way_is_left(emu, giga):
-    for usage in ({"a": 1, "b": {"c": 1}}, {"a": {"d": 1}, "b": 1}, {"a": 2, "b": {"c": 2}}):
-        emu.enqueue(body={**wants("nothing", {}), "usage": usage})
-    emu.enqueue(body={**says("Готово"), "usage": {}})
-    assert giga.run_functions("?", [nothing]).usage == {"a": 3, "b": {"c": 3}}
-
-
 @pytest.mark.parametrize("payload, functions, options, kind, said", [
     ("?", weather, {}, TypeError, "functions: a list is needed, not function"),
     ("?", "text2image", {}, TypeError, "functions: a list is needed, not str"),
@@ -715,19 +694,13 @@ def test_usage_that_changes_its_form_on_the_way_is_left(emu, giga):
     ("?", [], {"on_error": "ignore"}, ValueError, "on_error"),
     ("?", [], {"max_rounds": -1}, ValueError, "max_rounds"),
 ])
-def test_what_is_wrong_is_found_before_anything_is_paid_for(payload, functions, options, kind, said, emu, giga):
+def test_wrong_requests_of_v1_are_refused_before_sending(payload, functions, options, kind, said, emu, giga):
     with pytest.raises(kind, match=said):
         giga.run_functions(payload, functions, **options)
     assert not emu.requests
 
 
-def test_a_history_that_the_service_keeps_is_not_checked(emu, giga):
-    body = {"messages": [RESULT], "storage": {"is_stateful": True, "thread_id": "t"}}
-    emu.enqueue(body=says("Готово"))
-    assert giga.run_functions(body, [weather]).text == "Готово"
-
-
-def test_a_description_of_ones_own_may_go_with_any_callable(emu, giga):
+def test_an_own_description_goes_with_any_callable(emu, giga):
     def own(x: bytes, y: Unit) -> str:
         return f"{x} {y.name}"
 
@@ -756,7 +729,7 @@ def wants2(name, arguments, **more):
 WORDS = {"role": "assistant", "content": [{"text": "Готово", "inline_data": {"sources": {}}}]}
 
 
-def test_the_second_version_has_calls_and_results_as_parts(emu, giga):
+def test_v2_has_calls_and_results_as_parts(emu, giga):
     emu.enqueue(body=wants2("weather", {"city": "Тула"}, tool_state_id=STATE_ID))
     emu.enqueue(body=wants2("nothing", {}))
     emu.enqueue(body=answers(WORDS))
@@ -785,7 +758,7 @@ def test_the_second_version_has_calls_and_results_as_parts(emu, giga):
     (None, {}), ("", {}), ("{", {}), ([], {}), ('{"city": "Тула"}', {"city": "Тула"}),
     ({"city": "Тула"}, {"city": "Тула"}),
 ])
-def test_the_second_version_takes_arguments_in_any_form_and_sends_an_object(arguments, wanted, emu, giga):
+def test_v2_sends_arguments_as_an_object(arguments, wanted, emu, giga):
     emu.enqueue(body=wants2("weather", arguments))
     emu.enqueue(body=answers(WORDS))
     run = giga.chat.run_functions("?", [weather])
@@ -802,7 +775,7 @@ ASKED = {"function_call": {"name": "nothing", "arguments": {}}}
     {"messages": [None, {"content": [None, "x", ASKED], "tool_state_id": STATE_ID}]},
     {"messages": [{"role": None, "content": ASKED, "tools_state_id": STATE_ID, "usage": 5}]},
 ])
-def test_the_second_version_reads_calls_and_states_wherever_they_stand(answer, emu, giga):
+def test_v2_reads_calls_and_states_anywhere(answer, emu, giga):
     emu.enqueue(body={**answer, "finish_reason": "function_call"})
     emu.enqueue(body=answers(WORDS))
     assert giga.chat.run_functions("?", [nothing]).text == "Готово"
@@ -815,13 +788,13 @@ def test_the_second_version_reads_calls_and_states_wherever_they_stand(answer, e
     (None, ""), (5, ""), ("abc", ""), ({"a": 1}, ""), ([None], ""), (["x"], ""),
     ([{"role": ["a"], "content": "x"}], ""), ([{"role": "assistant", "content": 5}], ""),
 ])
-def test_odd_messages_of_the_second_version_do_no_harm(messages, text, emu, giga):
+def test_odd_messages_of_v2_are_passed(messages, text, emu, giga):
     emu.enqueue(body={"messages": messages, "finish_reason": "stop", "usage": [1]})
     run = giga.chat.run_functions("?", [nothing])
     assert run.text == text and len(run.messages) == 1 + bool(text) and run.usage == {}
 
 
-def test_the_second_version_takes_content_that_is_no_list(emu, giga):
+def test_v2_takes_content_that_is_no_list(emu, giga):
     emu.enqueue(body=answers(WORDS))
     history = [USER, {"role": "assistant", "content": ASKED},
                {"role": "tool", "content": {"function_result": {"name": "nothing", "result": {}}}}]
@@ -830,7 +803,7 @@ def test_the_second_version_takes_content_that_is_no_list(emu, giga):
     assert history[0] == USER and isinstance(history[1]["content"], dict)
 
 
-def test_the_second_version_keeps_other_tools_and_forces_once(emu, giga):
+def test_v2_keeps_other_tools_and_forces_once(emu, giga):
     emu.enqueue(body=wants2("nothing", {}))
     emu.enqueue(body=answers({"role": "reasoning", "content": [{"text": "думаю"}]}, WORDS))
     own = {"name": "own", "parameters": {}}
@@ -846,22 +819,6 @@ def test_the_second_version_keeps_other_tools_and_forces_once(emu, giga):
     assert len(body["tools"]) == 3 and len(body["messages"]) == 1
 
 
-def test_the_second_version_goes_round_with_the_emulator(emu, giga):
-    run = giga.chat.run_functions("Какая погода в Туле на 5 дней?", [weather])
-    question, call, result, answer = run.messages
-    assert call["content"][0]["function_call"]["name"] == "weather" and call["tools_state_id"]
-    assert result["role"] == "tool" and result["tools_state_id"] == call["tools_state_id"]
-    assert result["content"][0]["function_result"]["result"]["city"] and answer["role"] == "assistant"
-    assert len(sent(emu)) == 2 and question["role"] == "user" and "погод" in run.text.lower()
-
-
-def test_the_second_version_without_functions(emu, giga):
-    emu.enqueue(body=answers({"role": "assistant", "content": "Готово"}))
-    run = giga.chat.run_functions([USER])
-    assert run.text == "Готово" and sent(emu) == [{"model": "GigaChat", "messages": [USER2]}]
-    assert run.messages[1] == {"role": "assistant", "content": [{"text": "Готово"}]}
-
-
 @pytest.mark.parametrize("body, rounds, said", [
     (wants2("other", {}), 5, "wants 'other' called"),
     (wants2("nothing", {}), 0, "after 0 rounds"),
@@ -871,7 +828,7 @@ def test_the_second_version_without_functions(emu, giga):
     (answers({"content": [{"function_call": "f"}]}), 5, "could not read"),
     (wants2(["nothing"], {}), 5, r"wants \['nothing'\] called"),
 ])
-def test_errors_of_the_second_version_keep_the_history(body, rounds, said, emu, giga):
+def test_errors_of_v2_keep_the_history(body, rounds, said, emu, giga):
     emu.enqueue(body=body)
     with pytest.raises(FunctionCallError, match=said) as caught:
         giga.chat.run_functions("?", [nothing], rounds)
@@ -887,19 +844,8 @@ def test_errors_of_the_second_version_keep_the_history(body, rounds, said, emu, 
     ({"messages": [USER2], "tools": [{"functions": {"specifications": weather}}]}, [], TypeError,
      "specifications: a list is needed, not function"),
 ])
-def test_the_second_version_is_checked_before_anything_is_paid_for(payload, functions, kind, said, emu, giga):
+def test_wrong_requests_of_v2_are_refused_before_sending(payload, functions, kind, said, emu, giga):
     with pytest.raises(kind, match=said):
         giga.chat.run_functions(payload, functions)
     assert not emu.requests
 
-
-@pytest.mark.parametrize("version, kind", [(1, "Messages"), (2, "ChatMessage")])
-def test_every_message_of_the_history_is_an_object(version, kind, giga):
-    def weather(city: str) -> dict:
-        """Узнать погоду в городе."""
-        return {"temperature": 5}
-
-    ask = giga.run_functions if version == 1 else giga.chat.run_functions
-    run = ask([{"role": "user", "content": "Какая погода в Туле?"}], [weather])
-    assert [type(message).__name__ for message in run.messages] == [kind] * 4
-    assert [str(message.role) for message in run.messages][::3] == ["user", "assistant"]

@@ -129,7 +129,7 @@ def ask(giga, number):
         pytest.param(2000, True, marks=pytest.mark.long),
     ],
 )
-def test_32_threads_get_their_own_answers_and_share_their_tokens(calls, tls, api, certs, capsys):
+def test_many_threads_get_their_own_answers(calls, tls, api, certs, capsys):
     service, began = Service(calls), time.monotonic()
     running = api(service.calls, oauth=service.oauth, **({"context": certs.context()} if tls else {}))
     base = running.at("localhost")
@@ -161,7 +161,7 @@ def test_32_threads_get_their_own_answers_and_share_their_tokens(calls, tls, api
     until(lambda: running.open == 0)
 
 
-def test_generating_calls_of_many_threads_stay_within_the_places(api):
+def test_generating_calls_stay_within_their_places(api):
     service = Service(1)
     service.chance = random.Random()
     service.chance.random = lambda: 1.0
@@ -185,7 +185,7 @@ def test_generating_calls_of_many_threads_stay_within_the_places(api):
 
 
 @needs_fork
-def test_children_of_a_server_that_is_busy_work_beside_it(api):
+def test_children_of_a_busy_process_work(api):
     service = Service(2)
     service.chance.random = lambda: 1.0
     running = api(service.calls, oauth=service.oauth)

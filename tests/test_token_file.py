@@ -1,9 +1,7 @@
 """Hold the promises about access tokens on disk: who shares them, what is not trusted, and that no call fails of it."""
 from __future__ import annotations
 
-import hashlib
 import json
-import linecache
 import logging
 import math
 import os
@@ -19,7 +17,7 @@ import gigachat_lite
 from clients import needs_fork, new_client
 from gigachat_lite import AuthenticationError, ConfigurationError, ServerError
 from gigachat_lite import __main__ as cli
-from gigachat_lite.auth import Token
+from gigachat_lite.auth import Token, TokenCache
 from gigachat_lite.config import load_config
 from gigachat_lite.token_file import TokenFile, cache_folder, open_token_file, parse
 from servers import CHAT_BODY, CHAT_TEXT, oauth_reply, reply
@@ -63,7 +61,7 @@ def token(value="kept", left=1800.0):
 # ---- Sharing
 
 
-def test_a_second_client_makes_no_oauth_call_and_knows_the_end_of_the_token(api, client):
+def test_a_second_client_needs_no_oauth_call(api, client):
     server = api(MODELS)
     first, second = client(server).get_token(), client(server).get_token()
     assert (first, server.oauth_calls) == (second, 1) and abs(second.expires_at / 1000 - time.time() - 1800) < 60
@@ -83,7 +81,7 @@ def test_the_library_keeps_nothing_unless_asked(api, client, folder):
     assert server.oauth_calls == 4
 
 
-def test_true_is_the_folder_of_the_user_s_caches(api, client, monkeypatch, tmp_path):
+def test_true_is_the_users_cache_folder(api, client, monkeypatch, tmp_path):
     server, home = api(MODELS), tmp_path.parent / "home"
     client(server, token_cache=True).get_token()
     if sys.platform.startswith("linux"):
@@ -95,7 +93,7 @@ def test_true_is_the_folder_of_the_user_s_caches(api, client, monkeypatch, tmp_p
         assert cache_folder() == str(home / ".cache" / "gigachat_lite")
 
 
-def test_each_key_scope_and_address_has_a_file_of_its_own(api, client, folder):
+def test_each_key_scope_and_address_has_a_file(api, client, folder):
     server, other = api(MODELS), api(MODELS)
     ways = [{}, {"scope": "GIGACHAT_API_B2B"}, {"credentials": "YTpi"}]
     ways += [{"credentials": None, "user": "a", "password": password} for password in "bc"]
@@ -109,7 +107,7 @@ def test_each_key_scope_and_address_has_a_file_of_its_own(api, client, folder):
 
 
 @posix
-def test_the_file_is_its_owner_s_alone_and_holds_the_token_and_nothing_else(api, client, folder):
+def test_the_file_is_private_and_holds_no_key(api, client, folder):
     mask = os.umask(0)
     try:
         value = client(api(MODELS)).get_token().access_token
@@ -122,13 +120,38 @@ def test_the_file_is_its_owner_s_alone_and_holds_the_token_and_nothing_else(api,
     assert KEY not in path.read_text() + path.name
 
 
-def test_a_token_that_is_renewed_early_is_taken_from_another_process(folder, api, client):
-    server = api(MODELS, oauth=lambda request, connection: oauth_reply(f"t{server.oauth_calls}", 1800))
-    one, two = client(server), client(server)
-    assert one.get_token().access_token == two.get_token().access_token == "t1"
-    for giga in (one, two):
-        giga.transport.tokens._token = giga.transport.tokens._token._replace(renew_at=0.0)
-    assert (one.get_token().access_token, two.get_token().access_token, server.oauth_calls) == ("t2", "t2", 2)
+def test_a_renewed_token_is_taken_from_another_process(folder):
+    file = TokenFile(str(folder), "key", "scope", "url", 60.0)
+    file.save(token("renewed"))
+    cache = TokenCache(lambda until: pytest.fail("a fetch"), token("old")._replace(renew_at=0.0), file=lambda: file)
+    assert cache.get().value == "renewed"
+
+
+def test_a_refused_token_is_not_read_back(folder):
+    def fetch(until):
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    answers, now = [ServerError("url", 500), token("fresh")], time.monotonic()
+    file = TokenFile(str(folder), "key", "scope", "url", 60.0)
+    file.save(token("refused"))
+    cache = TokenCache(fetch, clock=lambda: now, file=lambda: file)
+    assert cache.get().value == "refused" and cache.drop("refused")
+    with pytest.raises(ServerError):
+        cache.get()
+    now += 2  # a failure is remembered for a second
+    assert cache.get().value == file.load(None).value == "fresh"
+
+
+def test_a_kept_token_ends_by_this_machines_clock(folder):
+    file, now = TokenFile(str(folder), "key", "scope", "url", 60.0), time.monotonic()
+    for left, wanted in ((1800, 1740), (40, 30)):  # the last quarter, or the last minute, is for renewing it
+        file.save(Token("kept", time.time() - 86400, now + left, now + left - 1))  # the service is a day behind
+        loaded = file.load(None)
+        assert loaded.value == "kept" and abs(loaded.deadline - now - left) < 5 and "kept" not in repr(loaded)
+        assert abs(loaded.renew_at - now - wanted) < 5 and file.load(loaded) is None
 
 
 @pytest.mark.parametrize("left", [-5, 0, 90000, float("nan")])
@@ -145,7 +168,7 @@ def only_the_second(request, connection):
     return MODELS if request.headers["authorization"] == "Bearer token-2" else reply(401)
 
 
-def test_a_revoked_token_in_the_file_costs_one_401_and_is_replaced(api, client, folder):
+def test_a_revoked_token_in_the_file_is_replaced(api, client, folder):
     server = api(only_the_second)
     client(server).get_token()
     for _ in range(2):
@@ -154,15 +177,7 @@ def test_a_revoked_token_in_the_file_costs_one_401_and_is_replaced(api, client, 
     assert json.loads(only_file(folder).read_text())["access_token"] == "token-2"
 
 
-def test_after_a_401_nothing_of_the_file_is_believed(api, client):
-    server = api(only_the_second)
-    client(server).get_token()
-    giga = client(server, access_token="given")  # refused, and what the file has is no better
-    giga.get_models()
-    assert (len(server.calls), server.oauth_calls) == (2, 2)
-
-
-def test_a_key_that_is_refused_leaves_the_file_as_it_was(api, client, folder):
+def test_a_refused_key_leaves_the_file_alone(api, client, folder):
     server = api(reply(401), oauth=[oauth_reply("t"), reply(401), reply(500), reply(500), reply(500)])
     client(server).get_token()
     before = only_file(folder).read_bytes()
@@ -173,7 +188,7 @@ def test_a_key_that_is_refused_leaves_the_file_as_it_was(api, client, folder):
 
 
 @needs_fork
-def test_many_processes_together_end_with_one_valid_file_and_no_torn_read(api, client, folder):
+def test_many_processes_never_read_a_torn_file(api, client, folder):
     server = api(MODELS)
     children = []
     for number in range(8):
@@ -205,10 +220,6 @@ def test_many_processes_together_end_with_one_valid_file_and_no_torn_read(api, c
 # ---- What is not trusted
 
 
-def make_wide(path, folder):
-    path.chmod(0o640)
-
-
 def make_link(path, folder):
     path.rename(folder.parent / "elsewhere")
     path.symlink_to(folder.parent / "elsewhere")
@@ -235,18 +246,12 @@ def open_folder_to_a_group(path, folder):
     folder.chmod(0o770)
 
 
-def make_folder(path, folder):
-    path.unlink()
-    path.mkdir(0o700)
-
-
 def give_folder_away(path, folder):
     os.chown(folder, 12345, -1)
 
 
 @posix
 @pytest.mark.parametrize("spoil, why, heals", [
-    (make_wide, "others have access to it (mode 0640)", True),
     (make_link, "it is a symbolic link", True),
     (make_readable, "others have access to it (mode 0604)", True),
     (make_pipe, "it is no regular file", True),
@@ -255,7 +260,7 @@ def give_folder_away(path, folder):
     (open_folder_to_a_group, "others have access to it (mode 0770)", False),
     pytest.param(give_folder_away, "it belongs to another user", False, marks=root),
 ], ids=lambda value: getattr(value, "__name__", ""))
-def test_what_others_may_have_written_is_ignored_with_a_warning(spoil, why, heals, api, client, folder, caplog):
+def test_what_others_can_reach_is_not_used(spoil, why, heals, api, client, folder, caplog):
     server = api(MODELS)
     client(server).get_token()
     path = only_file(folder)
@@ -292,99 +297,11 @@ def test_a_torn_or_foreign_file_is_replaced(data, api, client, folder, caplog):
     assert client(server).get_token().access_token == "token-2" and not warnings(caplog)
 
 
-@posix
-def test_nothing_is_written_where_others_write(folder, caplog):
-    folder.mkdir()
-    folder.chmod(0o777)
-    keep = TokenFile(str(folder), "key", "scope", "url", 60.0)
-    keep.save(token())
-    assert not list(folder.iterdir()) and keep.load(None) is None
-
-
-@posix
-@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="no /proc here")
-def test_a_folder_in_the_place_of_the_file_costs_no_handle(folder, caplog):
-    keep = TokenFile(str(folder), "key", "scope", "url", 60.0)
-    keep.save(token())
-    make_folder(only_file(folder), folder)
-    before = len(os.listdir("/proc/self/fd"))
-    assert keep.load(None) is None and len(os.listdir("/proc/self/fd")) == before
-    assert "it is no regular file" in warnings(caplog)[0]
-
-
-def test_a_file_without_end_is_not_read_to_it(folder):
-    keep = TokenFile(str(folder), "key", "scope", "url", 60.0)
-    keep.save(token())
-    with open(only_file(folder), "ab") as file:
-        file.truncate(50 << 20)
-    assert keep.load(None) is None
-
-
-def test_a_name_costs_a_guess(folder):
-    TokenFile(str(folder), "key", "scope", "url", 60.0).save(token())
-    assert only_file(folder).stem == hashlib.pbkdf2_hmac("sha256", b"key", b"scope url", 10_000).hex()[:32]
-
-
-def test_a_short_token_of_a_file_is_not_renewed_at_once(folder):
-    keep = TokenFile(str(folder), "key", "scope", "url", 60.0)
-    keep.save(token(left=40.0))
-    loaded = keep.load(None)
-    assert 25 < loaded.renew_at - time.monotonic() < 31 and 35 < loaded.deadline - time.monotonic() <= 40
-
-
-def test_the_end_of_a_token_is_by_this_machine_s_clock(folder):
-    keep = TokenFile(str(folder), "key", "scope", "url", 60.0)
-    now = time.monotonic()
-    keep.save(Token("kept", time.time() - 86400, now + 1800, now + 1740))  # the service is a day behind, or we before
-    loaded = keep.load(None)
-    assert loaded.value == "kept" and 1700 < loaded.deadline - time.monotonic() <= 1800
-
-
-@posix
-def test_a_folder_may_be_a_link(folder):
-    (folder.parent / "elsewhere").mkdir(0o700)
-    folder.symlink_to(folder.parent / "elsewhere")
-    keep = TokenFile(str(folder), "key", "scope", "url", 60.0)
-    keep.save(token())
-    assert keep.load(None).value == "kept"
-
-
-@posix
-def test_an_interrupted_save_leaves_nothing(folder):
-    def interrupt(frame, event, arg):
-        """Be the signal that comes when all is written and nothing is in its place."""
-        if frame.f_code.co_name != "_replace":
-            return None
-        if "os.replace" in linecache.getline(frame.f_code.co_filename, frame.f_lineno):
-            raise KeyboardInterrupt
-        return interrupt
-
-    keep, before = TokenFile(str(folder), "key", "scope", "url", 60.0), sys.gettrace()
-    sys.settrace(interrupt)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            keep.save(token())
-    finally:
-        sys.settrace(before)
-    assert folder.is_dir() and not list(folder.iterdir())
-
-
-def test_a_refused_token_is_not_read_back_after_a_failed_fetch(api, client):
-    server = api([reply(401, {"status": 401, "message": "Unauthorized"}), MODELS],
-                 oauth=[oauth_reply("revoked"), reply(500, b"{}"), oauth_reply("fresh")])
-    client(server).get_token()
-    giga = client(server, max_retries=0)
-    with pytest.raises(ServerError):
-        giga.get_models()  # with the token of the file, which is refused; and there is no other to be had
-    giga.transport.tokens._failure = None  # a second later
-    assert giga.get_token().access_token == "fresh" and giga.get_models().object == "list"
-
-
 # ---- Places that cannot be used
 
 
 @posix
-def test_a_full_disk_costs_a_warning_and_leaves_no_rest(api, client, folder):
+def test_a_full_disk_costs_a_warning(api, client, folder):
     server = api(MODELS)
     folder.mkdir(0o700)
     script = """if True:
@@ -424,25 +341,15 @@ def test_without_a_usable_home_the_token_lives_in_memory(home, api, client, monk
         assert place in warning and (place == __file__ or "GIGACHAT_TOKEN_CACHE=0" in warning)
 
 
+def test_the_switch_is_a_word_or_a_path(tmp_path):
+    for word, wanted in (("yes", True), ("0", False), ("off", False), ("./tokens", str(tmp_path / "tokens"))):
+        assert load_config(env_file=False, environ={"GIGACHAT_TOKEN_CACHE": word})["token_cache"] == wanted
+
+
 @pytest.mark.parametrize("value", ["flase", "tokens", "a\0/b", "/\ud800"])
-def test_a_misspelt_switch_is_no_folder_and_neither_is_what_no_system_takes(value):
+def test_a_misspelt_switch_is_no_folder(value):
     with pytest.raises(ConfigurationError, match=r"GIGACHAT_TOKEN_CACHE: (true, false or a folder|a letter of it)"):
         load_config(env_file=False, environ={"GIGACHAT_TOKEN_CACHE": value})
-
-
-def test_a_path_is_taken_once_from_where_it_was_written(tmp_path, monkeypatch):
-    config = load_config(env_file=False, environ={"GIGACHAT_TOKEN_CACHE": "./tokens"})
-    assert config["token_cache"] == str(tmp_path / "tokens")
-    assert load_config(env_file=False, environ={}, token_cache="~/t")["token_cache"] == os.path.expanduser("~/t")
-    for word, wanted in (("yes", True), ("0", False), ("off", False)):
-        assert load_config(env_file=False, environ={"GIGACHAT_TOKEN_CACHE": word})["token_cache"] is wanted
-
-
-def test_no_frame_shows_the_token(tmp_path):
-    keep = TokenFile(str(tmp_path / "f"), KEY, "s", "u", 60.0)
-    keep.save(token("t0k3n"))
-    assert "t0k3n" not in repr(keep.load(None)) and KEY not in repr(vars(keep))
-    assert keep.load(None).value == "t0k3n" and keep.load(token("t0k3n")) is None
 
 
 # ---- The command line
@@ -458,7 +365,7 @@ def command(api, monkeypatch, tmp_path):
     return server
 
 
-def test_the_command_line_keeps_its_token_for_the_next_process(command):
+def test_the_command_line_keeps_its_token(command):
     environ = {**os.environ, "PYTHONPATH": PACKAGE, "PYTHONIOENCODING": "utf-8"}
     for _ in range(2):
         words = [sys.executable, "-W", "error", "-m", "gigachat_lite", "--no-stream", "?"]
@@ -483,7 +390,7 @@ def test_the_command_line_can_be_told_not_to(arguments, environ, dotenv, calls, 
     assert capsys.readouterr() == (2 * (CHAT_TEXT + "\n"), "")
 
 
-def test_the_emulator_s_tokens_are_not_kept(monkeypatch, tmp_path, capsys):
+def test_tokens_of_the_emulator_are_not_kept(monkeypatch, tmp_path, capsys):
     with open(os.devnull) as nothing:
         monkeypatch.setattr(sys, "stdin", nothing)
         assert cli.main(["--emulator", "--no-stream", "?"]) == 0
