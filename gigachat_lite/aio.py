@@ -16,18 +16,15 @@ import math
 import queue
 import time
 from collections import deque
-from typing import Any, Callable, Deque, Generic, Mapping, NoReturn, TypeVar
+from typing import Any, Callable, Deque, Generic, Mapping, NoReturn
 
 from .exceptions import StreamError
 from .limiter import CancelToken, ConcurrencyLimiter, Place, cancel_token
+from .sse import C, U, W
 from .transport import Transport
 
 READ_AHEAD = 256  # events that a thread may be ahead of the loop
 CLOSED = "the stream was closed before its end"
-
-C = TypeVar("C", covariant=True)  # an event of a stream, its whole answer, and the tokens used
-W = TypeVar("W", covariant=True)
-U = TypeVar("U", covariant=True)
 
 
 async def acquire(limiter: ConcurrencyLimiter, until: float | None, task: Any) -> Place:

@@ -9,11 +9,9 @@ from typing import Any, Coroutine, Iterable, Mapping, TypeVar
 from typing_extensions import Protocol, TypedDict, Unpack, overload
 
 from .models import Payload
+from .sse import C, U, W
 
 T = TypeVar("T")
-C = TypeVar("C", covariant=True)
-W = TypeVar("W", covariant=True)
-U = TypeVar("U", covariant=True)
 
 
 class Settings(TypedDict, total=False):

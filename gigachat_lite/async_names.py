@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from typing_extensions import Concatenate, ParamSpec
 
     from .aio import AsyncStream
-    from .annotations import C, Opened, T, U, W
+    from .annotations import Opened, T
+    from .sse import C, U, W
 
     P = ParamSpec("P")
 

@@ -179,11 +179,10 @@ class EventStream(Generic[C, W, U]):
                 done = data == "[DONE]"
                 chunk = None if done else self._decode(name, data)
                 if self.END in (name, data):
-                    body.release()
-                    for rest in unfinished(self._halves):
-                        self.accumulator.add(rest)
-                    self.completion = with_headers(self.WHOLE(self.accumulator.whole()), self.x_headers)
+                    self._complete()
                 if chunk is not None:
+                    if self.completion is not None:
+                        body.release()  # the caller need not go on
                     yield chunk
                 if done or self.completion is not None:
                     break
@@ -201,6 +200,11 @@ class EventStream(Generic[C, W, U]):
             body.drain()
             return
         raise error.with_traceback(None)
+
+    def _complete(self) -> None:
+        for rest in unfinished(self._halves):
+            self.accumulator.add(rest)
+        self.completion = with_headers(self.WHOLE(self.accumulator.whole()), self.x_headers)
 
     def __next__(self) -> C:
         for chunk in self:

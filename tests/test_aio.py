@@ -605,23 +605,6 @@ def test_a_cancelled_call_frees_its_place_at_once(api, client, stage, kind):
     assert (running.connections, len(running.requests)) == sent
 
 
-def test_a_cancelled_call_is_not_repeated(server, client):
-    running = server([CHAT, never()])
-    giga = client(running)
-
-    async def main():
-        await giga.achat("x")  # keeps a connection
-        task = asyncio.ensure_future(giga.aget_models())
-        await soon(lambda: len(running.requests) == 2)
-        await cancelled(task)
-        assert free(giga)
-        running.hang_up()
-
-    asyncio.run(main())
-    over(giga, running)
-    assert (running.connections, len(running.requests)) == (1, 2)
-
-
 @pytest.mark.parametrize("kind", ["call", "stream", "uncounted"])
 def test_a_call_cancelled_in_line_is_never_sent(server, client, kind):
     running = server(never())
@@ -725,23 +708,6 @@ async def still_works(giga, running):
         await asyncio.sleep(0.01)
         assert await read(stream) == STREAM_TEXT
         assert (await asyncio.wait_for(task, 3)).text == CHAT_TEXT
-
-
-@pytest.mark.parametrize("events", [1, 2000])
-def test_a_kept_stream_ends_after_asyncio_run(server, client, events):
-    running = server(held(EVENTS[:1] * events))
-    giga = client(running)
-
-    async def main():
-        stream = giga.astream("x")
-        await stream.__anext__()
-        return stream
-
-    stream = asyncio.run(main())
-    running.hang_up()
-    until(lambda: free(giga), 3)
-    over(giga, running)
-    assert stream.text.startswith(STREAM_TEXTS[0])
 
 
 @pytest.mark.parametrize("work", ["waiting for its place", "waiting for its answer", "reading"])
@@ -857,27 +823,6 @@ def test_a_slow_consumer_slows_the_reader_down(server, client):
 
     asyncio.run(main())
     assert sum(sent) == count
-    over(giga, running)
-
-
-def test_many_streams_at_a_time(server, client):
-    running = server(sse(EVENTS))
-    giga = client(running, max_connections=60)
-
-    async def one(number):
-        async with giga.astream("x") as stream:
-            async for _ in stream:
-                if number % 4 == 0:
-                    break
-            return stream.completion is not None
-
-    async def main():
-        whole = await asyncio.gather(*[one(number) for number in range(60)])
-        assert sum(whole) >= 45 and all(done for number, done in enumerate(whole) if number % 4)
-        assert free(giga)
-
-    asyncio.run(main())
-    giga.close()
     over(giga, running)
 
 

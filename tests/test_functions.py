@@ -431,7 +431,7 @@ def circle():
 
 @pytest.mark.parametrize("value", [
     object(), Place, {"x": object()}, {"t": float("inf")}, b"\xff", {(1, 2): 3}, datetime.timedelta(1), circle(),
-], ids=str)
+], ids=["object", "class", "inside", "infinite", "bytes", "key", "timedelta", "circle"])
 def test_a_result_without_json_is_the_callers_error(value, emu, giga):
     def strange() -> Any:
         return value
