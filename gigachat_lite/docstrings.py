@@ -27,26 +27,26 @@ def read_docstring(doc: str, names: Iterable[str]) -> tuple[str, dict[str, str]]
     """
     known, text = set(names), []  # type: set[str], list[str]
     notes: dict[str, list[str]] = {}
-    target, edge = text, -1  # where lines go, and the indent at which that ends
-    section, entries = -1, True  # the indent of the section's head, and whether names may stand in it
+    target, target_indent = text, -1  # where lines go, until one is indented no deeper
+    section_indent, takes_names = -1, True  # of the section that the line is in; -1 for none
     for line in _indent_numpy(inspect.cleandoc(doc).splitlines()):
-        bare_line, indent = line.strip(), len(line) - len(line.lstrip())
-        if bare_line and target is not text and indent <= edge:
-            if indent <= section:
-                section, entries = -1, True
-            target, edge = ([], section) if section >= 0 else (text, -1)
-        head, field, entry = (rule.match(bare_line) for rule in (_SECTION, _SPHINX, _ENTRY))
-        if head is not None and head.end() == len(bare_line):
-            target, edge, section, entries = [], indent, indent, bool(head.group("parameters"))
+        stripped, indent = line.strip(), len(line) - len(line.lstrip())
+        if stripped and target is not text and indent <= target_indent:
+            if indent <= section_indent:
+                section_indent, takes_names = -1, True
+            target, target_indent = ([], section_indent) if section_indent >= 0 else (text, -1)
+        head, field, entry = (rule.match(stripped) for rule in (_SECTION, _SPHINX, _ENTRY))
+        if head is not None and head.end() == len(stripped):
+            target, target_indent, section_indent, takes_names = [], indent, indent, bool(head.group("parameters"))
             continue
-        found = field or (entry if entry and entries and entry.group("name") in known else None)
+        found = field or (entry if entry and takes_names and entry.group("name") in known else None)
         if found is not None:
             name = (found.group("name").split() or [""])[-1].lstrip("*")
-            mine = name in known and (field is None or field.group("kind") in ("param", "parameter", "arg", "key"))
-            target, edge = notes.setdefault(name, []) if mine else [], indent
-            bare_line = found.group("text") or ""
-        target.append(bare_line)
-    return _flow(text), {name: _flow(lines) for name, lines in notes.items() if any(lines)}
+            described = name in known and (field is None or field.group("kind") in ("param", "parameter", "arg", "key"))
+            target, target_indent = notes.setdefault(name, []) if described else [], indent
+            stripped = found.group("text") or ""
+        target.append(stripped)
+    return _join_paragraphs(text), {name: _join_paragraphs(lines) for name, lines in notes.items() if any(lines)}
 
 
 def _indent_numpy(lines: list[str]) -> Iterator[str]:
@@ -60,7 +60,7 @@ def _indent_numpy(lines: list[str]) -> Iterator[str]:
             yield "    " + _TYPED.sub(":", line) if inside else line
 
 
-def _flow(lines: list[str]) -> str:
+def _join_paragraphs(lines: list[str]) -> str:
     """Join lines into paragraphs of one line each."""
     paragraphs = "\n".join(lines).split("\n\n")
     return "\n".join(filter(None, (" ".join(paragraph.split()) for paragraph in paragraphs)))

@@ -118,9 +118,9 @@ def prepare_request(body: dict[str, Any]) -> dict[str, Any]:
         body = {**body, "functions": as_functions(body["functions"])[0]}
     tools = list(body.get("tools") or ())
     for i, tool in enumerate(tools):
-        given = tool["functions"].get("specifications") if tool.get("functions") else None
-        if given:
-            tools[i] = {**tool, "functions": {**tool["functions"], "specifications": as_functions(given)[0]}}
+        held = tool.get("functions") if isinstance(tool, Mapping) else None
+        if isinstance(held, Mapping) and held.get("specifications"):
+            tools[i] = {**tool, "functions": {**held, "specifications": as_functions(held["specifications"])[0]}}
     return {**body, "tools": tools} if tools else body
 
 
@@ -257,7 +257,7 @@ def result_json(value: Any) -> str:
     ('{"result": "солнечно"}', '{"t": 5}', '{"result": [1, 2]}')
     """
     if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
-        value = _decode_or_keep(value.strip())
+        value = _decode_or_keep(value)
     text = json.dumps(plain_data(value), ensure_ascii=False)
     return text if text.startswith("{") else f'{{"result": {text}}}'
 
