@@ -123,13 +123,6 @@ def round_keyed(*args, **kwargs):
     return KEYED(*args, **kwargs)
 
 
-class Odd:
-    few_shot_examples = return_parameters = 5
-
-    def __call__(self) -> None:
-        pass
-
-
 example.few_shot_examples = [{"request": "Один", "params": {"a": 1}}]
 example.return_parameters = {"type": "object", "properties": {"result": INTEGER}}
 
@@ -182,11 +175,7 @@ DESCRIPTIONS = {
         "type": "object", "properties": {}}}),
     "a partial with names": (KEYED, {"name": "keyed", "parameters": {
         "type": "object", "properties": {"city": STRING}, "required": ["city"]}}),
-    "attributes that are something else": (Odd(), {"name": "Odd", "parameters": {"type": "object", "properties": {}}}),
-    "a wrapped function": (functools.lru_cache()(example), {
-        "name": "example", "parameters": {"type": "object", "properties": {"a": INTEGER}, "required": ["a"]},
-        "few_shot_examples": example.few_shot_examples, "return_parameters": example.return_parameters}),
-    "attributes": (example, {
+    "a wrapped function with attributes": (functools.lru_cache()(example), {
         "name": "example", "parameters": {"type": "object", "properties": {"a": INTEGER}, "required": ["a"]},
         "few_shot_examples": example.few_shot_examples, "return_parameters": example.return_parameters}),
 }
@@ -281,12 +270,9 @@ SYSTEM2 = {"role": "system", "content": [{"text": "Кратко."}]}
 CALLS2 = {"role": "assistant", "content": CALL2["content"] * 2}
 
 
-def result2(**fields):
-    return {"role": "tool", "content": [{"function_result": {"name": "weather", **fields}}]}
 
 GOOD = [
     [USER],
-    [SYSTEM, USER, SAID, USER],
     [USER, CALL, RESULT],
     [SYSTEM, USER, CALL, RESULT, SAID, USER, CALL, RESULT],
     [USER, STATE, RESULT],
@@ -294,38 +280,29 @@ GOOD = [
     [USER, {**CALL, "content": None}, RESULT],
     [USER, {**CALL, "function_call": {"name": "weather", "arguments": "{}"}}, {**RESULT, "content": "[1]"}],
     [Messages(role="user", content="?"), Messages(CALL), Messages(RESULT)],
-    [{**USER, "attachments": ["id"]}],
     [USER2, CALL2, RESULT2, {"role": "assistant", "content": [{"text": "Ясно"}]}],
     [USER2, CALL2, {**RESULT2, "role": "function"}],
     [USER2, CALL2, {"role": "tool", "content": [{"function_result": {"name": "weather", "result": '{"t": 3}'}}]}],
     [USER2, {"role": "assistant", "content": [{"text": "Ясно"}], "tool_state_id": STATE_ID}, RESULT2],
-    [{"role": "user", "content": ["Погода?", {"files": [{"id": "x"}]}]}],
     [USER2, SYSTEM2, USER2],  # the service makes a user's message of it
     [USER2, CALLS2, RESULT2, RESULT2],
-    [USER2, CALLS2, {**RESULT2, "content": RESULT2["content"] * 2}, USER2],
     [USER2, CALL2, RESULT2, RESULT2],
     [USER2, {"role": "assistant", "tools_state_id": STATE_ID}, RESULT2],
     [USER2, {"role": "assistant", "content": [{"function_call": {"name": "weather", "arguments": None}}]}, RESULT2],
-    [USER2, CALL2, result2(result=None)],
-    [USER2, CALL2, result2(result=[5])],
-    [USER2, CALL2, result2()],
 ]
 
 
 @pytest.mark.parametrize("messages", GOOD)
 def test_a_good_history_passes_here_and_there(messages, emu, giga):
     check_history(messages)
-    second = any(isinstance(message["content"], list) for message in messages if "content" in message)
-    if not any(message.get("attachments") or "files" in str(message) for message in messages):
-        assert (giga.chat.create if second else giga.chat)(messages)
+    second = any(isinstance(message.get("content"), list) for message in messages)
+    assert (giga.chat.create if second else giga.chat)(messages)
 
 
 @pytest.mark.parametrize("messages, said", [
     ([USER, SYSTEM], r"messages\[1\]: a system message is only allowed as the first"),
-    ([SYSTEM, SYSTEM, USER], r"messages\[1\]: a system message"),
     ([USER, CALL], r"messages\[1\]: the call of function 'weather' has no result: messages\[2\] has to be it"),
     ([USER, CALL, USER], r"messages\[1\]: the call of function 'weather' has no result"),
-    ([USER, CALL, SAID, RESULT], r"messages\[1\]: the call"),
     ([USER, RESULT], r"messages\[1\]: this result has no call of a function before it"),
     ([USER, CALL, RESULT, RESULT], r"messages\[3\]: this result has no call"),
     ([USER, CALL, {**RESULT, "content": "ясно"}], r"messages\[2\].content: a result is a string that holds JSON"),
@@ -354,8 +331,6 @@ NAN = float("nan")
 @pytest.mark.parametrize("value, wanted", [
     ({"t": 5}, {"t": 5}),
     ("солнечно", {"result": "солнечно"}),
-    ("", {"result": ""}),
-    ("42", {"result": "42"}),
     (None, {"result": None}),
     (5, {"result": 5}),
     ([1, 2], {"result": [1, 2]}),

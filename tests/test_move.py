@@ -467,7 +467,6 @@ DIFFERENCES = [  # the calls ("*": any), the place, what the official package se
     (["other host"], "not sent", NOTHING, "ConfigurationError", "the token is for the host of base_url alone"),
     (["refused token"], "requests", ["POST /api/v2/oauth", "GET /api/v1/models/revoked"],
      2 * ["POST /api/v2/oauth", "GET /api/v1/models/revoked"], "a token may be revoked within its first second"),
-    (["function without parameters"], "not sent", NOTHING, "ValueError", "the API wants them"),
     (["schema without types"], r"body\.functions\..*\.type", "object", NOTHING, "a schema is sent as it is"),
     (["number as a string"], "body.temperature", 0.5, "0.5", "what was written is sent"),
     (["new role", "null as content"], "not sent", "ValidationError", NOTHING, "the service says what is right"),
