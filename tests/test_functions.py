@@ -417,7 +417,7 @@ def test_a_result_without_json_is_the_callers_error(value, emu, giga):
     assert len(sent(emu)) == 1  # the model is not told
 
 
-# ---- The loop, in the first version
+# ---- The loop of v1
 
 
 def sent(emulator):
@@ -687,7 +687,7 @@ def test_an_own_description_goes_with_any_callable(emu, giga):
     assert sent(emu)[0]["functions"] == [description]
 
 
-# ---- The loop, in the second version
+# ---- The loop of v2
 
 
 def answers(*messages, reason="stop"):
