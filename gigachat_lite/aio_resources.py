@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from .async_names import async_method, async_stream
 from .resources import AssistantsResource, BatchesResource, Resource, ThreadsResource
+from .transport import Transport
 
 
 class AsyncResource(Resource):
     """A group of endpoints for asyncio, made of the synchronous group."""
 
-    def __init__(self, resource: Resource) -> None:
-        super().__init__(resource.transport)
+    def __init__(self, resource: Resource, transport: Transport) -> None:
+        super().__init__(transport)
         self.resource = resource
 
 

@@ -131,8 +131,8 @@ class ChatResource:
 class AsyncChatResource:
     """``giga.chat`` for asyncio: ``await giga.achat(payload)``."""
 
-    def __init__(self, resource: ChatResource) -> None:
-        self.resource, self.transport = resource, resource.transport
+    def __init__(self, resource: ChatResource, transport: Transport) -> None:
+        self.resource, self.transport = resource, transport
 
     __call__ = async_method(ChatResource.__call__, limited=True)
     create = async_method(ChatResource.create, limited=True)
@@ -385,7 +385,7 @@ class GigaChat:
     @cached_property
     def achat(self) -> AsyncChatResource:
         """``chat`` for asyncio: ``await achat(payload)``; ``achat.create``, ``.stream`` and ``.parse`` are v2."""
-        resource = AsyncChatResource(self.chat)
+        resource = AsyncChatResource(self.chat, self.transport)
 
         async def achat(payload: Payload, **options: Unpack[Options]) -> ChatCompletion:
             """Ask, and return the whole answer (POST /chat/completions)."""
@@ -400,21 +400,21 @@ class GigaChat:
         """``batches`` for asyncio."""
         from .aio_resources import AsyncBatchesResource
 
-        return AsyncBatchesResource(self.batches)
+        return AsyncBatchesResource(self.batches, self.transport)
 
     @cached_property
     def a_assistants(self) -> AsyncAssistantsResource:
         """``assistants`` for asyncio."""
         from .aio_resources import AsyncAssistantsResource
 
-        return AsyncAssistantsResource(self.assistants)
+        return AsyncAssistantsResource(self.assistants, self.transport)
 
     @cached_property
     def a_threads(self) -> AsyncThreadsResource:
         """``threads`` for asyncio."""
         from .aio_resources import AsyncThreadsResource
 
-        return AsyncThreadsResource(self.threads)
+        return AsyncThreadsResource(self.threads, self.transport)
 
     aget_token = async_method(get_token)
     astream = async_stream(stream)

@@ -76,3 +76,11 @@ def test_calls_are_retried_by_other_libraries(retried, kind, server):
     ask = retried(getattr(giga, kind))
     answer = asyncio.run(ask("?")) if kind.startswith("a") else ask("?")
     assert len(running.requests) == 3 and ("chat" not in kind or answer.text == CHAT_TEXT)
+
+
+def test_asynchronous_names_call_a_stub(giga):
+    giga.chat = giga.batches = giga.embeddings = lambda *args, **options: args
+    giga.chat.create = giga.batches.get = lambda *args, **options: ("v2", *args)
+    for ask, wanted in ((giga.achat, ("?",)), (giga.achat.create, ("v2", "?")), (giga.a_batches.get, ("v2", "?")),
+                        (giga.aembeddings, ("?",))):
+        assert asyncio.run(ask("?")) == wanted
