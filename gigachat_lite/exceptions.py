@@ -24,7 +24,8 @@
 
 The last four are raised by ``chat_parse`` and ``run_functions``. Whatever ends a stream early carries ``.partial``, the
 text received until then; whatever ends ``run_functions`` early carries ``.messages``, the history until then. ``str()``
-of each is one line without secrets. Only misuse, such as a misspelt field, is a plain ``TypeError`` or ``ValueError``.
+of each is one line without secrets, and so is its only argument. All can be pickled. Only misuse, such as a misspelt
+field, is a plain ``TypeError`` or ``ValueError``.
 """
 
 from __future__ import annotations
@@ -47,15 +48,6 @@ class GigaChatException(Exception):
     hint: str = ""  # what to do about it
     request_id: str | None = None
     failure: str | int | None = None  # what the retry rules of transport.py go by: a word, or the status
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (_rebuild, (type(self), self.args, self.__dict__))
-
-
-def _rebuild(cls: type[GigaChatException], args: tuple[Any, ...], state: dict[str, Any]) -> GigaChatException:
-    error = cls.__new__(cls, *args)
-    error.__dict__.update(state)
-    return error
 
 
 class ConfigurationError(GigaChatException, ValueError):
@@ -82,34 +74,39 @@ class StreamError(TransportError):
     """A stream stopped before its last event; ``.partial`` holds the text received until then."""
 
 
-class LengthFinishReasonError(GigaChatException):
+class _AnswerError(GigaChatException):
+    text = property(lambda self: self.partial or "")
+    _message = ""
+
+    def __init__(self, completion: Any = None) -> None:
+        is_message = isinstance(completion, str)  # from args, as Celery does
+        reason = getattr(completion, "finish_reason", None) or "blacklist"
+        super().__init__(completion if is_message else printable(self._message.format(reason)))
+        self.completion = None if is_message else completion
+
+
+class LengthFinishReasonError(_AnswerError):
     """The answer was cut off by ``max_tokens``; ``.completion`` holds it."""
 
-    text = property(lambda self: self.partial or "")
-
-    def __init__(self, completion: Any = None) -> None:
-        super().__init__("the answer was cut off (finish_reason 'length'): raise max_tokens, or ask for less")
-        self.completion = completion
+    _message = "the answer was cut off (finish_reason 'length'): raise max_tokens, or ask for less"
 
 
-class ContentFilterError(GigaChatException):
+class ContentFilterError(_AnswerError):
     """The answer was replaced by the service's filter; ``.completion`` holds what came."""
 
-    text = property(lambda self: self.partial or "")
-
-    def __init__(self, completion: Any = None) -> None:
-        reason = getattr(completion, "finish_reason", None) or "blacklist"
-        super().__init__(printable(f"the answer was replaced by the service's filter (finish_reason {reason!r})"))
-        self.completion = completion
+    _message = "the answer was replaced by the service's filter (finish_reason {!r})"
 
 
 class ParseError(GigaChatException, ValueError):
     """The answer is not what was asked for; ``.text`` is what the model wrote, ``.completion`` the whole answer."""
 
     def __init__(self, what: str, text: str = "", completion: Any = None) -> None:
-        super().__init__(printable(f"the model's text cannot be used: {what}"))
+        super().__init__(printable(what))
         self.text = self.partial = text
         self.completion = completion
+
+    def __str__(self) -> str:
+        return f"the model's text cannot be used: {self.args[0]}"
 
 
 class FunctionCallError(GigaChatException):
@@ -131,35 +128,39 @@ class ResponseError(GigaChatException):
 
     ``.body`` is the decoded JSON (None where there was none), ``.content`` the bytes (64 KiB at most), ``.message`` and
     ``.code`` what the service said, ``.request_id`` what its support asks for, ``.hint`` what to do about it, and
-    ``.retry_after`` its Retry-After in seconds, where it sent one.
+    ``.retry_after`` its Retry-After in seconds, where it sent one. ``ResponseError(str(error))`` is an error with that
+    text and status alone.
     """
 
     retry_after: float | None = None
 
     def __init__(
-        self,
-        url: str,
-        status_code: int,
-        content: bytes = b"",
-        headers: Mapping[str, str] | None = None,
-        message: str | None = None,
+        self, url: str, status_code: int | None = None, content: bytes | None = b"",
+        headers: Mapping[str, str] | None = None, message: str | None = None,
     ) -> None:
-        super().__init__(url, status_code, content, headers)
         self.url = str(url)
-        self.status_code = status_code
-        self.content = content
+        super().__init__(self.url)
+        if status_code is None:  # made from its args, as Celery does
+            self.url, message, status = "", self.url, self.url[:3]
+            status_code = int(status) if status.isdecimal() else 0
+        self.status_code, self.content = status_code, content or b""
         self.headers: Mapping[str, str] = headers if headers is not None else {}
         try:
-            self.body: Any = decode_body(content)
+            self.body: Any = decode_body(self.content)
         except (ValueError, RecursionError):
             self.body = None
         said = self.body if isinstance(self.body, dict) else {}
-        self.message: str = message or str(said.get("message") or "") or excerpt(content)
+        self.message: str = message or str(said.get("message") or "") or excerpt(self.content)
         self.code: Any = said.get("code")
         self.request_id = {name.lower(): value for name, value in self.headers.items()}.get("x-request-id")
         self.hint = ""
 
-    def __str__(self) -> str:
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "hint" and self.url:
+            self.args = (self._text(),)
+
+    def _text(self) -> str:
         where = ["from " + self.url[:100]] + ([f"code {str(self.code)[:20]}"] if self.code is not None else [])
         where += [f"request id {self.request_id[:64]}"] if self.request_id else []
         status, what = f"{self.status_code} ", self.message or "without a body"
@@ -229,6 +230,8 @@ def one_line(what: str, end: str) -> str:
     what, room = printable(what), max(MAX_MESSAGE - len(end), 80)
     line = (what if len(what) <= room else what[: room - 1] + "…") + end
     return line if len(line) <= MAX_MESSAGE else line[: MAX_MESSAGE - 1] + "…"
+
+
 def printable(text: str) -> str:
     """Make one line of a text that came from outside, without what could colour or forge a line.
 
