@@ -314,14 +314,15 @@ class GigaChat:
     def upload_file(self, file: FileForm, purpose: str = "general", **options: Unpack[Options]) -> models.UploadedFile:
         """Upload a file, to be named in a message's ``attachments`` (POST /files).
 
-        ``file`` is a path, bytes, a file opened with ``"rb"``, or (name, one of these), or (name, one of these, type).
-        It is read as it is sent. Images may have 15 MB, audio 35, texts 40; more is a ValueError before the call.
+        ``file`` is a path, bytes, a file opened with ``"rb"``, what a web framework calls an uploaded file, or
+        (name, one of these), or (name, one of these, type). It is read into memory. Images may have 15 MB, audio 35,
+        texts 40; more is a ValueError before the call.
         """
-        from .files import Upload
+        from .files import encode_upload
 
-        with Upload(file, purpose) as body:
-            request = Request("POST", "/files", body, "write", make_headers=body.headers)
-            return self.transport.fetch(models.UploadedFile, request, options)
+        body, content_type = encode_upload(file, purpose)
+        request = Request("POST", "/files", body, "write", make_headers=lambda: {"Content-Type": content_type})
+        return self.transport.fetch(models.UploadedFile, request, options)
 
     def get_file(self, file: str, **options: Unpack[Options]) -> models.UploadedFile:
         """Describe an uploaded or generated file (GET /files/{file})."""

@@ -1,27 +1,29 @@
-"""Files: the body of an upload, read from disk as it is sent, and what is written to disk whole or not at all.
+"""Files: the form that an upload is, and what is written to disk whole or not at all.
 
-A file of this machine that cannot be opened or written raises an OSError, as ``open()`` does.
+A file of this machine that cannot be opened, read or written raises an OSError, as ``open()`` does.
 """
 
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import os
 import re
 import stat
-import tempfile
 import uuid
-from typing import IO, Any, Callable, Iterator, Optional, Tuple, Union, cast
+from typing import IO, Any, ContextManager, Iterator, Optional, Tuple, Union
 
-from .exceptions import GigaChatException, ResponseError, printable
+from urllib3.fields import RequestField
+from urllib3.filepost import encode_multipart_formdata
+
+from .exceptions import printable
 
 Content = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, IO[bytes]]
 FileForm = Union[Content, Tuple[Optional[str], Content], Tuple[Optional[str], Content, Optional[str]]]
 
-PIECE = 16384  # bytes sent at a time: one TLS record, so that the deadline is looked at between any two
-HEAD = 4096  # bytes from which a type is told
-IN_MEMORY = 1 << 20  # bytes of a pipe that are kept there; a longer one goes to a file without a name
+PIECE = 65536  # bytes read at a time; from the first of them the type is told
+UNKNOWN = "application/octet-stream"
 
 # The service's own names, some of them odd: whether it takes the usual ones for the same formats is not known.
 TYPES = {
@@ -40,10 +42,6 @@ _MAGIC = re.compile(
     rb"|(?P<txt>[^\0-\x08\x0e-\x1a\x1c-\x1f\x7f]*\Z)",
     re.DOTALL,
 )
-# What a form has in place of these letters in a name: browsers have the same (WHATWG HTML, multipart/form-data).
-_ESCAPES = {ord('"'): "%22", ord("\\"): "\\\\", **{code: f"%{code:02X}" for code in (*range(32), 127)}}
-
-
 def find_type(name: str, head: bytes = b"") -> tuple[str, str]:
     """Tell a file's type by the extension of its name, else by its first bytes, and the extension that goes with it.
 
@@ -54,11 +52,39 @@ def find_type(name: str, head: bytes = b"") -> tuple[str, str]:
     if extension not in TYPES:
         found = _MAGIC.match(head)
         extension = found.lastgroup or "" if found else "bin"
-    return TYPES.get(extension, "application/octet-stream"), extension
+    return TYPES.get(extension, UNKNOWN), extension
 
 
-def open_given(given: FileForm) -> tuple[IO[bytes], bool, str | None, str | None]:
-    """Open what a caller gave; tell whether it is ours to close, its name and its type where they are known.
+def encode_upload(given: FileForm, purpose: str = "general") -> tuple[bytes, str]:
+    """Read a file, and return the form of a purpose and that file, and the form's type with its boundary.
+
+    The file is read from its beginning where it can be rewound. One that is larger than the service takes raises
+    ValueError; of types that it does not document it may be of any size.
+    """
+    if not isinstance(purpose, str):
+        raise TypeError(f"purpose: a string is needed, not {type(purpose).__name__}")
+    source, name, mime, told = open_given(given)
+    with source as file:
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            file.seek(0)
+        content, piece = io.BytesIO(), read_piece(file)
+        found, extension = find_type(name or "", piece)
+        if told in TYPES.values() or found == UNKNOWN:
+            found = told or found
+        name, mime = name or "upload." + extension, found if mime is None else mime
+        if not re.fullmatch(r"[\w.+-]+/[\w.+-]+(;[ -~]*)?", mime, re.ASCII):
+            raise ValueError(f"{mime!r} is no type of a file, as text/plain is one")
+        while piece:
+            content.write(piece)
+            check_size(content.tell(), name, mime)
+            piece = read_piece(file)
+    part = (name.encode("utf-8", "replace").decode(), content.getvalue(), mime)
+    fields = [RequestField.from_tuples("purpose", purpose), RequestField.from_tuples("file", part)]
+    return encode_multipart_formdata(fields)
+
+
+def open_given(given: FileForm) -> tuple[ContextManager[Any], str | None, str | None, str]:
+    """Open what a caller gave; return it, its name and type where the caller tells them, and the type it has itself.
 
     A string is a path, never the content itself.
     """
@@ -71,13 +97,27 @@ def open_given(given: FileForm) -> tuple[IO[bytes], bool, str | None, str | None
     if isinstance(given, tuple) and isinstance(content, str):
         raise TypeError("data that is a string could mean two things: text.encode() is the text, Path(text) a file")
     if isinstance(content, (bytes, bytearray, memoryview)):
-        return io.BytesIO(content), True, name, mime
+        return io.BytesIO(content), name, mime, ""
     if isinstance(content, (str, os.PathLike)):
-        return open_path(content), True, name or os.path.basename(os.fsdecode(content)), mime
-    if not hasattr(content, "read") or isinstance(content, io.TextIOBase):
-        raise TypeError(f"a path, bytes or a file opened with 'rb' is needed, not {type(content).__name__}")
-    path = getattr(content, "name", None)  # a number for a file that was opened by its descriptor
-    return content, False, name or (os.path.basename(path) if isinstance(path, str) else None), mime
+        return open_path(content), name or os.path.basename(os.fsdecode(content)), mime, ""
+    # What a framework calls an uploaded file may have a filename, a type, and the name of a form's field.
+    own = getattr(content, "filename" if hasattr(content, "filename") else "name", None)  # may be a descriptor's number
+    told = str(getattr(content, "content_type", None) or "").partition(";")[0].strip().lower()
+    name = name or (os.path.basename(own) if isinstance(own, str) else None)
+    return contextlib.nullcontext(readable(content)), name, mime, told
+
+
+def readable(content: Any) -> Any:
+    """Return the file in what a framework calls one, or a file itself; else say what to give in its place."""
+    file, kind = content, type(content).__name__
+    if hasattr(getattr(content, "file", None), "read"):  # Starlette, Django, aiohttp
+        file = content.file
+    if inspect.iscoroutinefunction(getattr(file, "read", None)):
+        raise TypeError(f"{kind} is read by await: give (name, await file.read())")
+    if not hasattr(file, "read") or isinstance(file, io.TextIOBase):
+        hints = [f" (give its .{name})" for name in ("stream", "body", "data", "buffer") if hasattr(file, name)]
+        raise TypeError(f"a path, bytes or a file opened with 'rb' is needed, not {kind}{''.join(hints[:1])}")
+    return file
 
 
 def open_path(path: str | os.PathLike[str]) -> IO[bytes]:
@@ -89,122 +129,21 @@ def open_path(path: str | os.PathLike[str]) -> IO[bytes]:
         raise OSError(exc.errno, (exc.strerror or "") + hint, printable(str(path))[:200]) from None
 
 
-def measure(file: IO[bytes]) -> tuple[int | None, bytes]:
-    """Tell how long a file is, and its first bytes; the length of one that cannot be rewound is None."""
-    size: int | None = None
-    with contextlib.suppress(AttributeError, OSError, ValueError):
-        file.seek(0, os.SEEK_END)
-        end = file.tell()
-        file.seek(0)
-        size = end
-    head = file.read(HEAD)
-    if not isinstance(head, bytes):
-        raise TypeError(f"a file that reads bytes is needed, not {type(head).__name__}: open it with 'rb'")
-    return (size if size is not None and size >= len(head) else None), head  # a device says 0, and goes on
+def read_piece(file: IO[bytes]) -> bytes:
+    """Read some bytes."""
+    piece = file.read(PIECE)
+    if not isinstance(piece, bytes):
+        raise TypeError(f"a file that reads bytes is needed, not {type(piece).__name__}: open it with 'rb'")
+    return piece
 
 
-class Upload:
-    """The body of an upload: a form of a purpose and a file, of a length that is known before anything is sent.
-
-    Each iteration gives it anew, the file from its beginning whatever its position was, and exactly as long as was
-    promised. One that cannot be rewound, as a pipe, is copied first for its length, and is given once. A file that is
-    larger than the service takes raises ValueError here; for types that it does not document it may be of any size.
-    """
-
-    def __init__(self, given: FileForm, purpose: str = "general") -> None:
-        if not isinstance(purpose, str):
-            raise TypeError(f"purpose: a string is needed, not {type(purpose).__name__}")
-        self._file, ours, name, mime = open_given(given)
-        self._own = contextlib.ExitStack()
-        if ours:
-            self._own.enter_context(self._file)
-        self._begun = False
-        try:
-            size, head = measure(self._file)
-            found, extension = find_type(name or "", head)
-            name, self.mime = name or "upload." + extension, found if mime is None else mime
-            self.name = printable(name)
-            if not re.fullmatch(r"[\w.+-]+/[\w.+-]+(;[ -~]*)?", self.mime, re.ASCII):
-                raise ValueError(f"{self.mime!r} is no type of a file, as text/plain is one")
-            self._once = size is None
-            self.size = self._copy(head) if size is None else self._fitting(size)
-        except BaseException:
-            self.close()
-            raise
-        self._frame(purpose, name)
-
-    def __enter__(self) -> Upload:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
-    def __len__(self) -> int:
-        return len(self._top) + self.size + len(self._end)
-
-    def __iter__(self) -> Iterator[bytes]:
-        self._begun = True
-        yield self._top
-        left = self.size
-        self._read(self._file.seek, 0)
-        while left:
-            piece = self._read(self._file.read, min(PIECE, left))
-            if not piece or len(piece) > left:
-                raise GigaChatException(f"{self.name} has another length than before: it was changed while it was sent")
-            left -= len(piece)
-            yield piece
-        yield self._end
-
-    def headers(self) -> dict[str, str]:
-        """Name the form's type, which is the body's own and nobody's to change."""
-        return {"Content-Type": "multipart/form-data; boundary=" + self._boundary}
-
-    def rewind(self, error: GigaChatException) -> bool:
-        """Go back to the beginning, for another try; where that cannot be, the error says so."""
-        try:
-            self._file.seek(0)
-            if not (self._once and self._begun):
-                return True
-        except (OSError, ValueError):  # closed in the meantime, say
-            pass
-        if isinstance(error, ResponseError):
-            error.hint = f"The file cannot be rewound, so it was not sent again. {error.hint}"
-        return False
-
-    def close(self) -> None:
-        """Close what was opened here, not what the caller has opened."""
-        self._own.close()
-
-    def _frame(self, purpose: str, name: str) -> None:
-        self._boundary = uuid.uuid4().hex
-        line, what = "--" + self._boundary, "\r\nContent-Disposition: form-data; name="
-        top = f'{line}{what}"purpose"\r\n\r\n{purpose}\r\n{line}{what}"file"; filename="{name.translate(_ESCAPES)}"'
-        self._top = f"{top}\r\nContent-Type: {self.mime}\r\n\r\n".encode("utf-8", "replace")
-        self._end = f"\r\n{line}--\r\n".encode("ascii")
-
-    def _fitting(self, size: int) -> int:
-        kind = self.mime.partition("/")[0].lower()
-        kind = "text" if kind == "application" and self.mime in TYPES.values() else kind
-        limit = LIMITS.get(kind, size)
-        if size > limit:
-            raise ValueError(f"{self.name} is too large: {kind} files may have {limit >> 20} MB")
-        return size
-
-    def _copy(self, piece: bytes) -> int:
-        source, size = self._file, 0
-        spool = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115 -- closed with the rest
-        self._file = cast("IO[bytes]", self._own.enter_context(spool))
-        while piece:
-            size = self._fitting(size + len(piece))
-            self._file.write(piece)
-            piece = source.read(PIECE)
-        return size
-
-    def _read(self, read: Callable[[int], Any], number: int) -> Any:
-        try:
-            return read(number)
-        except Exception as exc:  # below urllib3, which takes an OSError for a fault of the network
-            raise GigaChatException(f"{self.name} could not be read while it was sent: {exc}") from exc
+def check_size(size: int, name: str, mime: str) -> None:
+    """Raise ValueError for a file that is larger than the service takes."""
+    kind = mime.partition("/")[0].lower()
+    kind = "text" if kind == "application" and mime in TYPES.values() else kind
+    limit = LIMITS.get(kind, size)
+    if size > limit:
+        raise ValueError(f"{printable(name)} is too large: {kind} files may have {limit >> 20} MB")
 
 
 @contextlib.contextmanager

@@ -65,7 +65,7 @@ class Request(NamedTuple):
 
     method: str
     path: str  # below base_url, or a whole URL
-    body: bytes | Any = None  # or an upload, which can be iterated over and has a length
+    body: bytes | None = None
     retry: str = "read"
     stream: bool = False  # an event stream is wanted
     download: bool = False  # a file is wanted
@@ -276,15 +276,14 @@ class Transport:
             _log(request, url, attempt, began, error.failure, getattr(error, "request_id", None))
             if error.failure == 401 and token is not None and not renewed and self.tokens.drop(token.value):
                 renewed = True
-                if can_resend(request, error):
-                    continue
+                continue
             if error.failure == "unknown issuer" and may_add_roots:
                 self.load_system_roots(url)
                 continue
             retry_after = vars(error).get("retry_after")
             delay = retry_delay(request.retry, error.failure, attempt, self.config, retry_after, self.chance)
             late = request.until is not None and time.monotonic() + (delay or 0) >= request.until
-            if delay is None or late or not can_resend(request, error):
+            if delay is None or late:
                 raise error
             if cancel is not None:
                 cancel.check()
@@ -335,11 +334,11 @@ class Transport:
     def _prepare(self, request: Request, url: str, token: auth.Token | None) -> requests.PreparedRequest:
         """Copy the constant part of a request, and add what this attempt has of its own."""
         prepared, body = self._template.copy(), request.body
-        large = isinstance(body, bytes) and len(body) > LARGE_BODY
-        prepared.method, prepared.url = request.method, url
-        prepared.body = io.BytesIO(body) if large else body  # type: ignore[assignment]
+        prepared.method, prepared.url, prepared.body = request.method, url, body
         headers = prepared.headers
         if body is not None:
+            if len(body) > LARGE_BODY:
+                prepared.body = io.BytesIO(body)  # type: ignore[assignment] # a file is a body too
             headers["Content-Length"] = str(len(body))
             if request.content_type:
                 headers["Content-Type"] = request.content_type
@@ -429,12 +428,6 @@ def hidden_status(content: bytes) -> int:
         return 0
     status = value.get("status") if isinstance(value, dict) else None
     return status if isinstance(status, int) and 400 <= status < 600 else 0
-
-
-def can_resend(request: Request, error: GigaChatException) -> bool:
-    """Make a body ready to be sent again; where that is impossible, the error says so."""
-    rewind = getattr(request.body, "rewind", None)
-    return rewind is None or bool(rewind(error))
 
 
 def origin_of(url: str) -> str:

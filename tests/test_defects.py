@@ -329,11 +329,11 @@ class Pipe:
 
 
 @scenario(
-    case("after 503", "own ServerError, 1 request", "f-1 for an empty file, 2 requests", 503),
-    case("after 401", "own AuthenticationError, 1 request", "f-1 for an empty file, 2 requests", 401),
+    case("after 503", "f-1 for a whole file, 2 requests", "f-1 for an empty file, 2 requests", 503),
+    case("after 401", "f-1 for a whole file, 2 requests", "f-1 for an empty file, 2 requests", 401),
 )
 def test_d11_upload_of_a_pipe(peer, status):
-    """What cannot be read twice is not sent again empty."""
+    """What cannot be read twice is sent again whole."""
     host = peer.api(repeat(reply(status, {"message": "no"}), UPLOADED))
     giga = peer.client(host, credentials=KEY, max_retries=1, retry_backoff_factor=0)
     giga.get_token()

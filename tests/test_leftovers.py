@@ -2,21 +2,17 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import socket
 import ssl
 import threading
-import time
 
 import pytest
 import urllib3
 
 from clients import new_client
 from gigachat_lite import (
-    GigaChatException,
     PaymentRequiredError,
     RequestEntityTooLargeError,
-    RequestTimeout,
     ResponseError,
     TransportError,
 )
@@ -121,41 +117,6 @@ def test_an_empty_compressed_body_is_empty(api):
     giga = new_client(base_url=api(reply(headers={"Content-Encoding": "gzip"})).base_url, access_token="t")
     with pytest.raises(ResponseError, match="the answer is empty"):
         giga.get_models()
-
-
-def test_a_file_that_asks_the_client_itself_leaves_the_call_its_deadline(api):
-    class Asking(io.BytesIO):
-        def read(self, size=-1):
-            assert giga.get_models().object == "list"
-            return super().read(size)
-
-    def answer(request, connection):
-        if request.method == "GET":
-            return MODELS
-        connection.hold()
-
-    giga = new_client(base_url=api(answer).base_url, access_token="t", timeout=(5, 15))
-    began = time.monotonic()
-    with pytest.raises(RequestTimeout, match="deadline"):
-        giga.upload_file(("a.txt", Asking(b"hello")), deadline=0.5)
-    assert time.monotonic() - began < 5
-
-
-def test_a_file_that_cannot_be_read_is_no_fault_of_the_network(api):
-    class Broken(io.BytesIO):
-        reads = 0
-
-        def read(self, size=-1):
-            self.reads += 1
-            if self.reads > 1:  # the first is for the type
-                raise socket.gaierror(-2, "no such disk")
-            return super().read(size)
-
-    running = api([])
-    giga = new_client(base_url=running.base_url, access_token="t")
-    with pytest.raises(GigaChatException, match="could not be read while it was sent") as caught:
-        giga.upload_file(("a.txt", Broken(b"hello")))
-    assert running.connections <= 1 and not isinstance(caught.value, TransportError)
 
 
 def test_a_stream_goes_on_where_tls_ends_without_a_word_after_its_own_end(api, certs):
