@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import base64
 import os
-from typing import TYPE_CHECKING, Any, Callable, Generic, Iterable, Mapping, Sequence, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Callable, Generic, Iterable, Mapping, TypeVar, overload
 
 from . import models
 from .async_names import async_method, async_stream
 from .config import load_config
 from .context import chat_url, chat_url_cvar
-from .models import ChatCompletion, Payload, chat_body, has_functions, path_id, strings, to_json, to_utf8, with_headers
+from .fields import strings
+from .models.base import with_headers
+from .models.chat import ChatCompletion, Payload
+from .payload import chat_body, default_model, has_functions, path_id, to_json, to_utf8
 from .transport import Request, Transport
 from .validators import host_of
 
@@ -43,7 +46,7 @@ class cached_property(Generic[T]):
     def __get__(self, client: Any, owner: Any = None) -> T:
         if client is None:
             return self  # type: ignore[return-value]
-        value = vars(client)[self._name] = self._make(client)
+        value: T = vars(client).setdefault(self._name, self._make(client))  # of two threads, the first one's
         return value
 
 
@@ -261,7 +264,7 @@ class GigaChat:
     # The other endpoints
 
     def embeddings(
-        self, texts: str | Sequence[str], model: str = "Embeddings", **options: Unpack[Options]
+        self, texts: str | Iterable[str], model: str = "Embeddings", **options: Unpack[Options]
     ) -> models.Embeddings:
         """Turn texts into vectors, in their order (POST /embeddings)."""
         request = Request("POST", "/embeddings", to_json({"model": model, "input": strings(texts, "texts")}), "paid")
@@ -276,10 +279,10 @@ class GigaChat:
         return self.transport.fetch(models.Model, Request("GET", "/models/" + path_id(model, "model")), options)
 
     def tokens_count(
-        self, input_: str | Sequence[str], model: str | None = None, **options: Unpack[Options]
+        self, input_: str | Iterable[str], model: str | None = None, **options: Unpack[Options]
     ) -> models.TokensCounts:
         """Count the tokens and characters of texts, in their order (POST /tokens/count)."""
-        body = {"model": model or models.default_model(self.config), "input": strings(input_, "input_")}
+        body = {"model": model or default_model(self.config), "input": strings(input_, "input_")}
         request = Request("POST", "/tokens/count", to_json(body))
         return self.transport.fetch(models.TokensCounts, request, options, list)
 

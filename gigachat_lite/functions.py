@@ -18,11 +18,12 @@ from . import models
 from .config import did_you_mean
 from .docstrings import read_docstring
 from .exceptions import FunctionCallError, GigaChatException
+from .fields import check_fields
 from .histories import check_history
 from .json_text import decode_json
-from .models import Chat, Function, Messages, Obj, Payload, check_fields
-from .models.chat import as_request
+from .models import Chat, Function, Messages, Obj, Payload
 from .models.chat_completions import as_parts
+from .payload import as_request
 from .schemas import Field, Mismatch, accepts_none, decode, describe_object, hints_of, unwrap
 
 Given = Union[str, Mapping[str, Any], Callable[..., Any], Tuple[Mapping[str, Any], Callable[..., Any]]]
@@ -340,8 +341,8 @@ def run_functions(
     as ``{"error": …}``, text of the exception included; with ``on_error="raise"`` they are raised as they are, wrong
     arguments as FunctionCallError. A function that is not there and rounds that are used up are FunctionCallErrors
     anyway, and a result that cannot be JSON is a TypeError. What ends the loop early keeps the history: ``.messages``
-    of every GigaChatException. A forced ``function_call`` holds for the first request. ``send`` is ``chat`` or, for
-    version 2, ``chat.create``; ``options`` go to every request.
+    of every GigaChatException and of that TypeError. A forced ``function_call`` holds for the first request. ``send``
+    is ``chat`` or, for version 2, ``chat.create``; ``options`` go to every request.
     """
     if on_error not in ("tell", "raise"):
         raise ValueError(f'on_error is "tell" or "raise", not {on_error!r}')
@@ -384,7 +385,9 @@ def _result(dialogue: Dialogue, call: Mapping[str, Any], completion: Any, on_err
     try:
         return result_json(result)
     except (TypeError, ValueError, RecursionError) as exc:
-        raise TypeError(f"the result of {name!r} cannot be written as JSON: {exc}") from exc
+        error = TypeError(f"the result of {name!r} cannot be written as JSON: {exc}")
+        error.messages = dialogue.messages  # type: ignore[attr-defined] # which were paid for
+        raise error from exc
 
 
 def _add(total: dict[str, Any], more: Any) -> None:

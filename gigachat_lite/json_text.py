@@ -32,7 +32,7 @@ def decode_json(text: str, halves: dict[Path, str] | None = None) -> Any:
     except ValueError:
         end = -1
     value = value if end == len(text) else _decoder.decode(text)
-    return _without_halves(value, halves) if halves or ("\\u" in text and HALF.search(text)) else value
+    return replace_halves(value, halves) if halves or ("\\u" in text and HALF.search(text)) else value
 
 
 def decode_body(content: bytes) -> Any:
@@ -67,11 +67,12 @@ def join_halves(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _without_halves(value: Any, halves: dict[Path, str] | None, path: Path = ()) -> Any:
+def replace_halves(value: Any, halves: dict[Path, str] | None = None, path: Path = ()) -> Any:
+    """Copy a JSON value with halves of surrogate pairs joined or replaced; ``halves`` as in ``decode_json``."""
     if isinstance(value, dict):
-        return {join_halves(key): _without_halves(item, halves, (*path, key)) for key, item in value.items()}
+        return {join_halves(key): replace_halves(item, halves, (*path, key)) for key, item in value.items()}
     if isinstance(value, list):
-        return [_without_halves(item, halves, (*path, _index(item, place))) for place, item in enumerate(value)]
+        return [replace_halves(item, halves, (*path, _index(item, place))) for place, item in enumerate(value)]
     if not isinstance(value, str):
         return value
     if halves is not None:

@@ -6,15 +6,17 @@ Each is one request and one type. Names, parameters and their order are those of
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, List, Mapping, Sequence, Union
+from typing import TYPE_CHECKING, Any, Iterable, List, Mapping, Sequence, Union
 from urllib.parse import quote, urlencode
 
 from . import models
 from .config import did_you_mean
 from .context import chat_completions_url_cvar, chat_url
+from .fields import as_list, check_request, own_id, read_value, strings, without_none
 from .json_text import decode_body
-from .models.base import A, Payload, check_fields, check_request, own_id, path_id, strings, to_json, with_headers
-from .models.chat import chat_body, default_model, has_functions, names_model
+from .models.base import A, with_headers
+from .models.chat import Payload
+from .payload import chat_body, default_model, has_functions, names_model, path_id, to_json, v2_body
 from .transport import Request, Transport
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ class Resource:
 
 def v2_chat_request(payload: Payload, config: Mapping[str, Any], stream: bool = False) -> Request:
     """Make a v2 chat request of a question, messages, or a whole request (POST /v2/chat/completions)."""
-    body = models.v2_body(payload, config)
+    body = v2_body(payload, config)
     if "tools" in body or len(body["messages"]) > 1:  # else there are neither functions nor results
         from .functions import prepare_request
 
@@ -70,7 +72,7 @@ class BatchesResource(Resource):
 
     def create(
         self,
-        requests: Sequence[Payload] | Mapping[str, Payload],
+        requests: Iterable[Payload] | Mapping[str, Payload],
         method: str = "chat_completions",
         **options: Unpack[Options],
     ) -> models.Batch:
@@ -85,7 +87,10 @@ class BatchesResource(Resource):
             raise TypeError("this is one request: give a list of requests, or a dict of them by names of yours")
         if not requests:
             raise ValueError("a batch needs requests")
-        named = requests if isinstance(requests, Mapping) else {str(i): one for i, one in enumerate(_items(requests))}
+        if isinstance(requests, Mapping):
+            named = requests
+        else:
+            named = {str(i): one for i, one in enumerate(as_list(requests, "requests"))}
         make = self._chat_body if method == "chat_completions" else _embeddings_body
         items = [{"id": _text(name, "the name of a request"), "request": make(one)} for name, one in named.items()]
         body = b"".join(to_json(item) + b"\n" for item in items)
@@ -292,7 +297,7 @@ class ThreadsResource(Resource):
         return self.add_messages(_text(thread_id, "thread_id"), [message], **options)
 
     def add_messages(
-        self, thread_id: str | None = None, messages: Sequence[Message] | None = None, **options: Unpack[Options]
+        self, thread_id: str | None = None, messages: Iterable[Message] | None = None, **options: Unpack[Options]
     ) -> models.ThreadMessagesResponse:
         """Add messages to a thread, or to a new one (POST /threads/messages)."""
         body = self._dialogue(messages or [], thread_id)
@@ -332,7 +337,7 @@ class ThreadsResource(Resource):
 
     def run_messages(
         self,
-        messages: Sequence[Message],
+        messages: Iterable[Message],
         thread_id: str | None = None,
         assistant_id: str | None = None,
         model: str | None = None,
@@ -352,7 +357,7 @@ class ThreadsResource(Resource):
 
     def run_messages_stream(
         self,
-        messages: Sequence[Message],
+        messages: Iterable[Message],
         thread_id: str | None = None,
         assistant_id: str | None = None,
         model: str | None = None,
@@ -377,7 +382,7 @@ class ThreadsResource(Resource):
 
     def _dialogue(
         self,
-        messages: Sequence[Message],
+        messages: Iterable[Message],
         thread_id: str | None = None,
         assistant_id: str | None = None,
         model: str | None = None,
@@ -385,12 +390,10 @@ class ThreadsResource(Resource):
         """Put messages and what they belong to together; a thread or an assistant has its own model."""
         given = {"thread_id": thread_id, "assistant_id": assistant_id}
         body = {name: _text(value, name) for name, value in given.items() if value is not None}
-        messages = [{"role": "user", "content": one} if isinstance(one, str) else one for one in _items(messages)]
-        for i, message in enumerate(messages):
-            if not isinstance(message, Mapping):
-                raise TypeError(f"messages[{i}] is no message but {type(message).__name__}")
-            check_request(message, models.Messages, f"messages[{i}]")
-        return {**(body or {"model": model or default_model(self.transport.config)}), "messages": messages}
+        asked = as_list(messages, "messages")
+        asked = [{"role": "user", "content": one} if isinstance(one, str) else one for one in asked]
+        checked = read_value(asked, models.Chat.model_fields["messages"], "messages")
+        return {**(body or {"model": model or default_model(self.transport.config)}), "messages": checked}
 
     def _post(self, path: str, body: Mapping[str, Any], kind: type[A], options: Options, limited: bool = False) -> A:
         request = Request("POST", "/threads" + path, to_json(body), "write", limited=limited)
@@ -406,10 +409,9 @@ class ThreadsResource(Resource):
 
 def _run(thread_options: Mapping[str, Any] | None, **fields: Any) -> dict[str, Any]:
     """Make the body of a run of its options and these fields."""
-    body = _given(thread_options or {})
-    more = body.pop("additional_fields", {})
-    check_fields(body, models.ThreadRunOptions, "thread_options")
-    return {**body, **more, **_given(fields)}
+    given = without_none(thread_options or {})
+    more = given.pop("additional_fields", {})
+    return {**check_request(given, models.ThreadRunOptions, "thread_options"), **more, **without_none(fields)}
 
 
 def _with_query(path: str, **query: Any) -> str:
@@ -427,10 +429,3 @@ def _text(value: str, name: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"{name}: a string is needed, and not an empty one{own_id(value)}")
     return value
-
-
-def _items(values: Any) -> Sequence[Any]:
-    """List several values; one string or one dict in place of a list is a mistake."""
-    if isinstance(values, (str, bytes, Mapping)):
-        raise TypeError("a list is needed")
-    return list(values)

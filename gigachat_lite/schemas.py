@@ -24,7 +24,8 @@ from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple, NoRet
 
 from .docstrings import read_docstring
 from .exceptions import ContentFilterError, GigaChatException, LengthFinishReasonError, ParseError
-from .models.chat import with_field
+from .json_text import replace_halves
+from .payload import with_field
 
 
 class Mismatch(ValueError):
@@ -133,14 +134,14 @@ def _find_json(text: str) -> Iterator[Any]:
     """Find the JSON in a text: the whole of it, or else what is in fences and between words, the longest first."""
     whole = text.strip("\ufeff \t\r\n")
     try:
-        yield _decoder.decode(whole)
+        yield replace_halves(_decoder.decode(whole))
         return
     except (ValueError, RecursionError):
         pass
     found = list(_find_values(whole))
     for fence in _FENCE.findall(whole):
         with contextlib.suppress(ValueError, RecursionError):
-            found.append((len(fence), _decoder.decode(fence.strip())))
+            found.append((len(fence), replace_halves(_decoder.decode(fence.strip()))))
     for _, value in sorted(found, key=lambda pair: -pair[0]):
         yield value
 
@@ -161,7 +162,7 @@ def _find_values(text: str) -> Iterator[tuple[int, Any]]:
         except RecursionError:
             return
         else:
-            yield end - opening.start(), value
+            yield end - opening.start(), replace_halves(value)
         opening = _OPENING.search(text, end)
 
 

@@ -10,8 +10,8 @@ from .accumulators import ChatAccumulator
 from .body import BodyReader, stream_error
 from .exceptions import GigaChatException, StreamError, excerpt
 from .json_text import decode_json, unfinished
-from .models import ChatCompletion, ChatCompletionChunk, Usage, with_headers
-from .models.base import set_x_headers
+from .models.base import set_x_headers, with_headers
+from .models.chat import ChatCompletion, ChatCompletionChunk, Usage
 
 __all__ = ["Stream", "iter_lines", "iter_sse"]
 
@@ -288,7 +288,7 @@ class EventStream(Generic[C, W, U]):
 
     def _error_of_event(self, value: Mapping[str, Any]) -> GigaChatException:
         from .diagnose import mask
-        from .models import to_json
+        from .payload import to_json
 
         response, status = self._body.response, value.get("status")
         if isinstance(status, int) and 400 <= status < 600:

@@ -132,7 +132,7 @@ FREE = {"arguments", "metadata", "params", "return_parameters"}  # data of the c
 def untyped(value, path=""):
     """List what of a decoded value has no declared field or no class of its own."""
     if isinstance(value, Obj):
-        declared = type(value)._open or type(value)._fields
+        declared = type(value).model_config.extra or type(value).model_fields
         found = [f"{path}.{key}" for key in value if declared is not True and key not in declared]
         return found + [path] * (type(value) is Obj) + [
             each for key in value if key not in FREE for each in untyped(getattr(value, key), f"{path}.{key}")]

@@ -412,8 +412,9 @@ def test_a_result_without_json_is_the_callers_error(value, emu, giga):
         return value
 
     emu.enqueue(body=wants("strange", {}))
-    with pytest.raises(TypeError, match="the result of 'strange' cannot be written as JSON: "):
+    with pytest.raises(TypeError, match="the result of 'strange' cannot be written as JSON: ") as caught:
         giga.run_functions("?", [strange])
+    assert caught.value.messages[-1].function_call.name == "strange"  # what was paid for is kept
     assert len(sent(emu)) == 1  # the model is not told
 
 

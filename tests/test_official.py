@@ -433,7 +433,7 @@ ROWS = [
 # Both kinds of a method send the same and decode with the same classes; of the async ones some show that every time.
 @crossed("kind, method, args, body", ["sync", "async"], ROWS, often=lambda kind, method, args, body: (
     kind == "sync" or "stream" in method or method in ("chat", "chat.create", "get_image", "upload_file", "get_files")))
-def test_the_official_sdk_decodes_what_it_decodes_from_the_service(official, kind, method, args, body):
+def test_the_official_sdk_decodes_the_emulators_answers(official, kind, method, args, body):
     ours = official.ask(kind, method, *official.fill(list(args)))
     args = official.fill(list(args))  # a new file, and before there is a script
     official.serve(method, body)
@@ -478,7 +478,7 @@ def test_a_function_is_called_and_its_result_used(official, kind, wish):
 
 
 @KINDS
-def test_an_answer_of_a_schema_is_read_into_a_model(official, kind):
+def test_an_answer_of_a_schema_becomes_a_model(official, kind):
     from gigachat.exceptions import LengthFinishReasonError
     from pydantic import BaseModel
 
@@ -498,7 +498,7 @@ def test_an_answer_of_a_schema_is_read_into_a_model(official, kind):
 
 
 @KINDS
-def test_an_answer_of_the_second_version_is_read_into_a_model(official, kind):
+def test_a_v2_answer_of_a_schema_becomes_a_model(official, kind):
     from gigachat.exceptions import LengthFinishReasonError
     from pydantic import BaseModel
 
@@ -528,7 +528,7 @@ def test_a_picture_is_drawn_and_fetched(official, kind, method, payload):
 
 
 @KINDS
-def test_a_text_is_judged_for_who_pays_for_what_he_uses(kind):
+def test_a_text_is_checked_for_paying_accounts(kind):
     pytest.importorskip("gigachat")
     settings = {"scope": "GIGACHAT_API_CORP", "verify_ssl_certs": False}
     text = "Коротко и ясно. " * 5 + "Тут же написано так длинно и складно, что это могла сочинить только машина."
@@ -708,7 +708,7 @@ ERRORS = [
 
 @crossed("kind, method, args, error, status, body", ["sync", "async"], ERRORS, often=lambda kind, method, *rest: (
     kind == "sync" or "stream" in method or method == "chat"))
-def test_the_official_sdk_raises_what_it_does_for_the_service(official, kind, method, args, error, status, body):
+def test_the_official_sdk_raises_the_same_errors(official, kind, method, args, error, status, body):
     raised = refuses(official, kind, method, *args, error=error, status=status, body=body)
     assert {"x-request-id", "x-session-id"} <= set(raised.headers)
 
@@ -920,7 +920,7 @@ def test_streams_have_the_bytes_of_the_service(caller, body, theirs):
         assert all(shape(event) == shape(events_of(STREAM.encode())[1]) for event in own[1:-1])
 
 
-def test_a_stream_of_several_choices_is_the_plain_answer_in_pieces(caller):
+def test_a_stream_of_several_choices_equals_the_answer(caller):
     body = chat("Расскажи о Байкале", n=3)
     plain = caller.ask("POST", CHATS, body).json
     events = events_of(caller.ask("POST", CHATS, dict(body, stream=True)).content)
@@ -932,7 +932,7 @@ def test_a_stream_of_several_choices_is_the_plain_answer_in_pieces(caller):
     assert events[-1]["usage"] == plain["usage"]
 
 
-def test_lines_of_a_head_end_with_crlf_and_every_event_is_a_chunk(caller):
+def test_head_lines_end_with_crlf_and_events_are_chunks(caller):
     body = compact(chat("Count from 1 to 3", stream=True))
     head = (f"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nUser-Agent: tests\r\nConnection: close\r\n"
             f"Authorization: Bearer {caller.token}\r\nContent-Length: {len(body)}\r\n\r\n")

@@ -380,7 +380,7 @@ def change(choices, ours, plain):
 def read_all(obj):
     """Read every field as an attribute, at every depth, twice: the second time it is the very same."""
     for key in list(obj):
-        if not hasattr(type(obj), key) or key in obj._fields - {"x_headers"} - set(vars(dict)):
+        if not hasattr(type(obj), key) or key in obj.model_fields.keys() - {"x_headers"} - set(vars(dict)):
             value = getattr(obj, key)
             assert value == obj[key] and (value is obj[key] or not isinstance(value, (dict, list)))
         value = obj[key]
@@ -411,7 +411,7 @@ def test_an_object_behaves_as_its_plain_dict(hold):
                 value.clear()
         assert ours == plain
         for key in KEYS:
-            if key not in plain and not hasattr(kind, key) and key.rstrip("_") not in {*plain, *kind._fields}:
+            if key not in plain and not hasattr(kind, key) and key.rstrip("_") not in {*plain, *kind.model_fields}:
                 with pytest.raises(AttributeError):
                     getattr(ours, key)
 

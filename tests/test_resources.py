@@ -781,7 +781,7 @@ def test_an_object_instead_of_its_id_is_refused(call, server):
     (lambda giga: giga.threads.run_messages(["x"], temperature=1), "goes into thread_options"),
     (lambda giga: giga.chat("x", temperature=1), "'temperature': ..."),
     (lambda giga: giga.chat("x", headers="x"), "headers: a dict is needed"),
-    (lambda giga: giga.chat([{"role": "user", "content": "x", "attachments": "f-1"}]), "list of ids")])
+    (lambda giga: giga.chat([{"role": "user", "content": "x", "attachments": "f-1"}]), "attachments: a list")])
 def test_a_slip_is_told_where_it_belongs(call, words, server):
     with pytest.raises(TypeError) as caught:
         call(client(server([])))

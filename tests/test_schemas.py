@@ -368,6 +368,7 @@ def test_fences_and_prose_do_no_harm(name):
     ("[1]", {"type": "array"}, [1]),
     ("1", {"type": "integer"}, 1),
     ("1", {"type": "number"}, 1),
+    (r'Так: {"a": "\ud83d", "b": "\ud83d\ude00"}', dict, {"a": "\ufffd", "b": "😀"}),
 ], ids=lambda value: str(value)[:20])
 def test_other_texts(text, kind, wanted):
     assert parse(text, kind) == wanted

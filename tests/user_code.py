@@ -46,6 +46,13 @@ def ask(giga: GigaChat) -> str:
     return "".join(pieces)
 
 
+def hand_over(giga: GigaChat, stub: Any) -> str:
+    answer = giga.chat({"role": "user", "content": text} for text in ("Привет", "Пока"))
+    vectors = giga.embeddings(text for text in ("а", "б"))
+    giga.chat = stub
+    return f"{answer.text}{vectors.model}"
+
+
 @dataclass
 class Weather:
     city: str

@@ -4,26 +4,25 @@ Every class lists the fields that the API documents, for editors and type checke
 read in the same two ways. The same classes build requests, and plain dicts are accepted wherever they are.
 A field that a dict's own method hides (``items``, ``keys``, ``get`` …) is read as ``obj["items"]``.
 
-The files are those of the official package's ``gigachat.models``, so that imports from them move over too. What a
-program seldom needs is loaded at its first use.
+The files are those of the official package's ``gigachat.models``, so that imports from them move over too. Each is
+loaded at the first use of a name in it.
 """
+
+# ruff: noqa: F401, F403 # for type checkers, which are to see all names
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-# ruff: noqa: F403, F405 # each file says in __all__ what it gives
-from .base import *
-from .chat import *
-
-WithXHeaders = Answer  # its name in older versions of the official package
-
 if TYPE_CHECKING:
+    from ..objects import Obj as Obj
     from . import assistants, threads
     from .assistants import *
     from .auth import *
+    from .base import *
     from .batches import *
+    from .chat import *
     from .chat_completions import *
     from .embeddings import *
     from .files import *
@@ -32,7 +31,13 @@ if TYPE_CHECKING:
     from .threads import *
     from .tools import *
 else:
-    LATER = {
+    FILES = {
+        "base": "APIResponse Answer Obj WithXHeaders",
+        "chat": (
+            "Chat ChatCompletion ChatCompletionChunk ChatFunctionCall Choices ChoicesChunk FewShotExample Function "
+            "FunctionCall FunctionParameters FunctionParametersProperty FunctionRanker Messages MessagesChunk "
+            "MessagesRole Payload Storage Usage"
+        ),
         "assistants": "Assistant AssistantAttachment AssistantDelete AssistantFileDelete Assistants CreateAssistant",
         "auth": "AccessToken Token",
         "batches": "Batch BatchError BatchRequest BatchRequestCounts BatchResult Batches",
@@ -42,7 +47,7 @@ else:
             "ChatFunctionsTool ChatInlineData ChatLogprob ChatLogprobToken ChatMessage ChatMessageChunk "
             "ChatModelOptions ChatRankerOptions ChatReasoning ChatResponseFormat ChatSource ChatStorage ChatTool "
             "ChatToolConfig ChatToolExecution ChatUsage ChatUsageInputTokensDetails ChatUserInfo ChatWebSearchTool "
-            "PrimaryChatCompletionChunk PrimaryChatFunctionCall v2_body"
+            "PrimaryChatCompletionChunk PrimaryChatFunctionCall"
         ),
         "embeddings": "Embedding Embeddings EmbeddingsUsage",
         "files": "DeletedFile Image UploadedFile UploadedFiles",
@@ -58,17 +63,14 @@ else:
             "TokensCounts"
         ),
     }
-    HOME = {name: room for room, names in LATER.items() for name in names.split()}
-    INNER = {"A", "ChatAnswer", "ChunkAnswer", "Ending", "HOME", "INNER", "LATER", "Payload", "T", "TYPE_CHECKING"}
-    INNER |= {"Typed", "WithXHeaders", "Word"}
-    __all__ = sorted({name for name in (*globals(), *HOME) if name[0].isupper()} - INNER)
-    __all__ += ["assistants", "threads"]
+    HOME = {name: file for file, names in FILES.items() for name in names.split()}
+    __all__ = sorted({*HOME, "assistants", "threads"} - {"Payload", "WithXHeaders"})
 
     def __getattr__(name):
-        if name not in LATER and name not in HOME:
+        if name not in FILES and name not in HOME:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        room = import_module("." + HOME.get(name, name), __name__)
-        globals()[name] = value = getattr(room, name) if name in HOME else room
+        module = import_module("." + HOME.get(name, name), __name__)
+        globals()[name] = value = getattr(module, name) if name in HOME else module
         return value
 
     def __dir__():

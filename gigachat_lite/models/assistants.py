@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .base import Answer, Obj
+from ..objects import Obj
+from .base import Answer
 from .chat import Function
-
-__all__ = [
-    "Assistant",
-    "AssistantAttachment",
-    "AssistantDelete",
-    "AssistantFileDelete",
-    "Assistants",
-    "CreateAssistant",
-]
 
 
 class AssistantAttachment(Obj):
@@ -29,7 +21,6 @@ class Assistant(Answer):
     """An assistant: a model with instructions, files and functions; ``metadata`` holds up to 16 pairs."""
 
     __slots__ = ()
-    _nested = {"files": AssistantAttachment, "functions": Function}
     assistant_id: str
     model: str
     name: str | None
@@ -48,7 +39,6 @@ class Assistants(Answer):
     """Assistants; a list also where one was asked for."""
 
     __slots__ = ()
-    _nested = {"data": Assistant}
     data: list[Assistant]
 
 

@@ -6,8 +6,6 @@ from typing import Any, Mapping
 
 from .base import Answer
 
-__all__ = ["AccessToken", "Token"]
-
 
 class _Masked(Answer):
     __slots__ = ()

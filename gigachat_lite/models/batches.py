@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Mapping
 
-from .base import Answer, Obj
+from ..objects import Obj
+from .base import Answer
 from .chat import ChatCompletion
 from .embeddings import Embeddings
-
-__all__ = ["Batch", "BatchError", "BatchRequest", "BatchRequestCounts", "BatchResult", "Batches"]
 
 
 class BatchRequestCounts(Obj):
@@ -24,7 +23,6 @@ class Batch(Answer):
     """One batch: ``status`` is created, in_progress or completed; ``output_file_id`` comes with the last of them."""
 
     __slots__ = ()
-    _nested = {"request_counts": BatchRequestCounts}
     id: str
     method: str
     request_counts: BatchRequestCounts
@@ -42,7 +40,6 @@ class Batches(Answer):
     """
 
     __slots__ = ()
-    _nested = {"batches": Batch}
     batches: list[Batch]
 
     def __init__(self, answer: Any = (), **fields: Any) -> None:
@@ -73,7 +70,6 @@ class BatchResult(Obj):
     """One line of a batch's answers, which come in no order: match them by ``id``."""
 
     __slots__ = ()
-    _nested = {"error": BatchError}
     id: str
     result: dict[str, Any] | None
     error: BatchError | None

@@ -6,10 +6,13 @@ version 1 has as well are called ``PrimaryChatCompletionChunk`` and ``PrimaryCha
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Iterable, Iterator, Mapping
 
-from .base import Answer, Ending, Obj, Payload, Typed, check_request, wire_format
-from .chat import FewShotExample, as_request, fix_function, names_model
+from ..fields import Config
+from ..objects import Obj, RequestPart
+from .base import Answer, Ending
+from .chat import FewShotExample, fix_function
+from .response_format import wire_format
 
 __all__ = [
     "ChatCompletionRequest", "ChatCompletionResponse", "ChatContentFile", "ChatContentPart", "ChatFilterConfig",
@@ -17,7 +20,7 @@ __all__ = [
     "ChatFunctionsTool", "ChatInlineData", "ChatLogprob", "ChatLogprobToken", "ChatMessage", "ChatMessageChunk",
     "ChatModelOptions", "ChatRankerOptions", "ChatReasoning", "ChatResponseFormat", "ChatSource", "ChatStorage",
     "ChatTool", "ChatToolConfig", "ChatToolExecution", "ChatUsage", "ChatUsageInputTokensDetails", "ChatUserInfo",
-    "ChatWebSearchTool", "PrimaryChatCompletionChunk", "PrimaryChatFunctionCall", "v2_body",
+    "ChatWebSearchTool", "PrimaryChatCompletionChunk", "PrimaryChatFunctionCall",
 ]
 
 SAID = ("message", "response.message.delta", "response.message.done")  # the events that hold the answer
@@ -35,15 +38,11 @@ def _state_id(self: Obj) -> Any:
     return None
 
 
-def _option(name: str) -> property:
-    """Make the attribute of a field that is sent in ``model_options`` and may be given beside them."""
-
-    def read(self: Obj) -> Any:
-        options = getattr(self, "model_options", None)
-        holder = options if self.get(name) is None and isinstance(options, Obj) else self
-        return holder._wrap(name, holder.get(name))
-
-    return property(read)
+def name_state(holder: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy a request or a message, with the id of the tools' state under the name that is sent."""
+    found = [holder[name] for name in STATE_IDS if holder.get(name) is not None]
+    renamed = {name: value for name, value in holder.items() if name not in STATE_IDS}
+    return {**renamed, STATE_IDS[0]: found[0]} if found else renamed
 
 
 class _Stateful(Obj):
@@ -71,13 +70,12 @@ class ChatInlineData(Obj):
     """What comes with a text: ``sources`` by the numbers that the text's ``[sources=[1]]`` gives, pictures, widgets."""
 
     __slots__ = ()
-    _each = {"sources": ChatSource}
     sources: dict[str, ChatSource] | None
     images: list[dict[str, Any]] | None
     widgets: list[dict[str, Any]] | None
 
 
-class ChatContentFile(Obj):
+class ChatContentFile(RequestPart):
     """A file in a message; in an answer with its type and its ``target``, which is image, audio or 3dmodel."""
 
     __slots__ = ()
@@ -85,9 +83,6 @@ class ChatContentFile(Obj):
     id_: str
     mime: str | None
     target: str | None
-
-    def __init__(self, *args: Any, **fields: Any) -> None:
-        super().__init__(*args, **{name.rstrip("_"): value for name, value in fields.items()})
 
 
 class PrimaryChatFunctionCall(Obj):
@@ -131,7 +126,6 @@ class ChatLogprob(Obj):
     """The token that was chosen at one place, and the likeliest ones there."""
 
     __slots__ = ()
-    _nested = {"chosen": ChatLogprobToken, "top": ChatLogprobToken}
     chosen: ChatLogprobToken | None
     top: list[ChatLogprobToken] | None
 
@@ -140,14 +134,6 @@ class ChatContentPart(Obj):
     """One part of a message: the key that is there is its kind."""
 
     __slots__ = ()
-    _nested = {
-        "files": ChatContentFile,
-        "function_call": PrimaryChatFunctionCall,
-        "function_result": ChatFunctionResult,
-        "tool_execution": ChatToolExecution,
-        "inline_data": ChatInlineData,
-        "logprobs": ChatLogprob,
-    }
     text: str | None
     files: list[ChatContentFile] | None
     function_call: PrimaryChatFunctionCall | None
@@ -157,18 +143,33 @@ class ChatContentPart(Obj):
     logprobs: list[ChatLogprob] | None
 
 
+def as_parts(content: Any) -> Any:
+    """Make the parts that a message's content has to be of a string, a part, or a list of both.
+
+    >>> as_parts(["Что это?", {"files": [{"id": "1"}]}])
+    [{'text': 'Что это?'}, {'files': [{'id': '1'}]}]
+    """
+    if not isinstance(content, Iterable):
+        return content
+    parts = [content] if isinstance(content, (str, Mapping)) else content
+    return [{"text": part} if isinstance(part, str) else part for part in parts]
+
+
+def _normalize_message(message: Any) -> Any:
+    if not isinstance(message, Mapping):
+        return message
+    named = name_state(message)
+    return {**named, "content": as_parts(named["content"])} if "content" in named else named
+
+
 class ChatMessageChunk(_Stateful):
     """A message, or what one event of a stream adds to it, which may have no content."""
 
     __slots__ = ()
-    _nested = {
-        "content": ChatContentPart,
-        "function_call": PrimaryChatFunctionCall,
-        "tool_execution": ChatToolExecution,
-        "inline_data": ChatInlineData,
-        "logprobs": ChatLogprob,
-    }
-    _moved = {"attachments": "files are a part of the content: {'files': [{'id': ...}]}"}
+    model_config = Config(
+        normalize=_normalize_message,
+        advice={"attachments": "files are a part of the content: {'files': [{'id': ...}]}"},
+    )
     role: str | None
     content: list[ChatContentPart] | None
     message_id: str | None
@@ -186,19 +187,14 @@ class ChatMessageChunk(_Stateful):
 
     def _parts(self) -> list[Obj]:
         content = self.content
-        return [part for part in content if isinstance(part, Obj)] if isinstance(content, list) else []
+        return [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
 
 
-class ChatMessage(ChatMessageChunk):
+class ChatMessage(RequestPart, ChatMessageChunk):
     """A message of role user, system, assistant or tool; a string given as its content becomes a part."""
 
     __slots__ = ()
     role: str
-
-    def __init__(self, *args: Any, **fields: Any) -> None:
-        super().__init__(*args, **fields)
-        if "content" in fields:  # not in an answer, which stays as it came
-            self["content"] = as_parts(self["content"])
 
 
 # Answers
@@ -216,7 +212,6 @@ class ChatUsage(Obj):
     """Tokens of one answer: ``total_tokens`` is ``input_tokens`` and ``output_tokens``."""
 
     __slots__ = ()
-    _nested = {"input_tokens_details": ChatUsageInputTokensDetails}
     input_tokens: int
     input_tokens_details: ChatUsageInputTokensDetails | None
     output_tokens: int
@@ -236,7 +231,6 @@ class _V2Answer(Ending, _Stateful, Answer):
     tool_execution: ChatToolExecution | None
     logprobs: list[ChatLogprob] | None
     additional_data: Any
-    _nested = {"usage": ChatUsage, "tool_execution": ChatToolExecution, "logprobs": ChatLogprob}
 
     @property
     def text(self) -> str:
@@ -286,7 +280,6 @@ class ChatCompletionResponse(_V2Answer):
     """
 
     __slots__ = ()
-    _nested = {**_V2Answer._nested, "messages": ChatMessage}
     messages: list[ChatMessage]
 
 
@@ -294,7 +287,6 @@ class PrimaryChatCompletionChunk(_V2Answer):
     """One event of a streamed chat; ``event`` is its name, and the last one, response.message.done, has the usage."""
 
     __slots__ = ()
-    _nested = {**_V2Answer._nested, "messages": ChatMessageChunk}
     event: str | None
     messages: list[ChatMessageChunk] | None
 
@@ -309,26 +301,23 @@ class ChatReasoning(Obj):
     effort: str | None
 
 
-class ChatResponseFormat(Typed):
+class ChatResponseFormat(RequestPart):
     """The form of an answer: text, json_schema (with a dict or a pydantic model as its schema), or regex."""
 
     __slots__ = ()
-    _type = "text"
+    model_config = Config({"type": "text"}, normalize=wire_format)
+    type: str
+    type_: str
     schema: dict[str, Any] | str | None
     schema_: dict[str, Any] | str | None
     strict: bool | None
     regex: str | None
-
-    def __init__(self, *args: Any, **fields: Any) -> None:
-        super().__init__(*args, **fields)
-        self.update(wire_format(self))
 
 
 class ChatModelOptions(Obj):
     """How the model writes; ``unnormalized_history`` keeps the service from merging messages of one role."""
 
     __slots__ = ()
-    _nested = {"reasoning": ChatReasoning, "response_format": ChatResponseFormat}
     preset: str | None
     temperature: float | None
     top_p: float | None
@@ -339,6 +328,17 @@ class ChatModelOptions(Obj):
     top_logprobs: int | None
     reasoning: ChatReasoning | None
     response_format: ChatResponseFormat | None
+
+
+def _option(name: str) -> property:
+    """Make the attribute of a field that is sent in ``model_options`` and may be given beside them."""
+    read: Any = getattr(ChatModelOptions, name).fget
+
+    def read_either(self: Obj) -> Any:
+        options = getattr(self, "model_options", None)
+        return read(options if self.get(name) is None and isinstance(options, dict) else self)
+
+    return property(read_either)
 
 
 class ChatFilterContentConfig(Obj):
@@ -361,7 +361,6 @@ class ChatFilterConfig(Obj):
     """Which filters look at what."""
 
     __slots__ = ()
-    _nested = {"request_content": ChatFilterContentConfig, "response_content": ChatFilterResponseContentConfig}
     request_content: ChatFilterContentConfig | None
     response_content: ChatFilterResponseContentConfig | None
 
@@ -404,7 +403,7 @@ class ChatFunctionSpecification(Obj):
     """A function that the model may call; ``parameters`` and ``return_parameters`` are JSON Schemas."""
 
     __slots__ = ()
-    _nested = {"few_shot_examples": FewShotExample}
+    model_config = Config(function=True, normalize=fix_function)
     name: str
     description: str | None
     parameters: dict[str, Any]
@@ -416,7 +415,6 @@ class ChatFunctionsTool(Obj):
     """The caller's own functions."""
 
     __slots__ = ()
-    _nested = {"specifications": ChatFunctionSpecification}
     specifications: list[ChatFunctionSpecification] | None
 
 
@@ -433,7 +431,7 @@ class ChatTool(Obj):
     """One tool: the key that is there is its kind, and its value the settings. ``ChatTool("memory")`` has none."""
 
     __slots__ = ()
-    _nested = {"functions": ChatFunctionsTool, "web_search": ChatWebSearchTool}
+    model_config = Config(normalize=lambda tool: {tool: {}} if isinstance(tool, str) else tool)
     functions: ChatFunctionsTool | None
     web_search: ChatWebSearchTool | None
     image_generate: dict[str, Any] | None
@@ -455,25 +453,15 @@ class ChatCompletionRequest(_Stateful):
     """
 
     __slots__ = ()
-    _nested = {
-        "messages": ChatMessage,
-        "model_options": ChatModelOptions,
-        "tools": ChatTool,
-        "tool_config": ChatToolConfig,
-        "filter_config": ChatFilterConfig,
-        "ranker_options": ChatRankerOptions,
-        "storage": ChatStorage,
-        "user_info": ChatUserInfo,
-        "reasoning": ChatReasoning,
-        "response_format": ChatResponseFormat,
-    }
-    _moved = {
-        **dict.fromkeys(ChatModelOptions._fields, "it goes into model_options"),
-        "function_call": "tool_config={'mode': 'forced', 'function_name': ...} says which function is to be called",
-        "functions": "functions are a tool: tools=[{'functions': {'specifications': [...]}}]",
-        "function_ranker": "it is ranker_options here",
-        "reasoning_effort": "it is reasoning={'effort': ...} here",
-    }
+    model_config = Config(
+        advice={
+            **dict.fromkeys(ChatModelOptions.model_fields, "it goes into model_options"),
+            "function_call": "tool_config={'mode': 'forced', 'function_name': ...} says which function is to be called",
+            "functions": "functions are a tool: tools=[{'functions': {'specifications': [...]}}]",
+            "function_ranker": "it is ranker_options here",
+            "reasoning_effort": "it is reasoning={'effort': ...} here",
+        }
+    )
     model: str | None
     messages: list[ChatMessage]
     model_options: ChatModelOptions | None
@@ -495,103 +483,6 @@ class ChatCompletionRequest(_Stateful):
 
     if not TYPE_CHECKING:
         reasoning, response_format = _option("reasoning"), _option("response_format")
-
-
-# From what a caller wrote to the body of a request
-
-
-def v2_body(payload: Payload, config: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Make a v2 request body of a question, messages, or a whole request; refuse fields that nobody knows.
-
-    Of ``config`` the model, ``profanity_check`` and ``flags`` fill what the caller left out. A configuration without a
-    model leaves it out; ``names_model`` tells.
-
-    >>> v2_body("Привет", {"model": "GigaChat-2"})
-    {'messages': [{'role': 'user', 'content': [{'text': 'Привет'}]}], 'model': 'GigaChat-2'}
-    """
-    body, more = as_request(payload, ChatCompletionRequest)
-    _name_state(body)
-    body["messages"] = [_message(message) for message in body["messages"]]
-    if body.get("tools") is not None:
-        body["tools"] = _tools(body["tools"])
-    check_request(body, ChatCompletionRequest)
-    if isinstance(body.get("storage"), bool) and body.pop("storage"):
-        body["storage"] = {}
-    _gather_options(body)
-    body.update(more)
-    _fill(body, config or {})
-    body.pop("stream", None)  # create() and stream() say it
-    return body
-
-
-def as_parts(content: Any) -> Any:
-    """Make the parts that a message's content has to be of a string, a part, or a list of both.
-
-    >>> as_parts(["Что это?", {"files": [{"id": "1"}]}])
-    [{'text': 'Что это?'}, {'files': [{'id': '1'}]}]
-    """
-    if isinstance(content, (str, Mapping)):
-        content = [content]
-    if isinstance(content, (list, tuple)) and any(isinstance(part, str) for part in content):
-        return [{"text": part} if isinstance(part, str) else part for part in content]
-    return content
-
-
-def _message(message: Mapping[str, Any]) -> dict[str, Any]:
-    copied = dict(message)
-    _name_state(copied)
-    if "content" in copied:
-        copied["content"] = as_parts(copied["content"])
-    return copied
-
-
-def _name_state(holder: dict[str, Any]) -> None:
-    """Give the id of the tools' state the name that is sent."""
-    found = [holder.pop(name) for name in STATE_IDS if name in holder]
-    found = [state_id for state_id in found if state_id is not None]
-    if found:
-        holder["tools_state_id"] = found[0]
-
-
-def _tools(tools: Any) -> list[Any]:
-    if not isinstance(tools, (list, tuple)):
-        raise TypeError(f"tools: a list is needed, not {type(tools).__name__}")
-    return [{tool: {}} if isinstance(tool, str) else _with_functions(tool) for tool in tools]
-
-
-def _with_functions(tool: Any) -> Any:
-    functions = tool.get("functions") if isinstance(tool, Mapping) else None
-    if not isinstance(tool, Mapping) or not isinstance(functions, (Mapping, type(None))):
-        raise TypeError("functions are given in tools as {'functions': {'specifications': [...]}}")
-    given = functions.get("specifications") if functions else None
-    if not functions or not isinstance(given, (list, tuple)):
-        return tool
-    return {**tool, "functions": {**functions, "specifications": [fix_function(function) for function in given]}}
-
-
-def _gather_options(body: dict[str, Any]) -> None:
-    """Move what is given beside ``model_options`` into them, where they do not have it."""
-    given = body.get("model_options") or {}
-    if not isinstance(given, Mapping):
-        raise TypeError(f"model_options: a dict is needed, not {type(given).__name__}")
-    beside = {name: body.pop(name, None) for name in ("reasoning", "response_format")}
-    options = {**{name: value for name, value in beside.items() if value is not None}, **given}
-    if options.get("response_format") is not None:
-        options["response_format"] = wire_format(options["response_format"])
-    if options:
-        body["model_options"] = options
-
-
-def _fill(body: dict[str, Any], config: Mapping[str, Any]) -> None:
-    """Fill in what the configuration says and the caller did not."""
-    if not names_model(body) and config.get("model") is not None:
-        body["model"] = config["model"]
-    given = body.pop("profanity_check", None)
-    check = config.get("profanity_check") if given is None else given
-    if body.get("disable_filter") is None and check is not None:
-        body["disable_filter"] = not check
-    if "flags" not in body and config.get("flags") is not None:
-        body["flags"] = config["flags"]
 
 
 # Official names that are in this file alone

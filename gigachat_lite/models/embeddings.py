@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from .base import Answer, Obj
-
-__all__ = ["Embedding", "Embeddings", "EmbeddingsUsage"]
+from ..objects import Obj
+from .base import Answer
 
 
 class EmbeddingsUsage(Obj):
@@ -18,7 +17,6 @@ class Embedding(Obj):
     """The vector of one text, not normalised; ``index`` is its place in the request."""
 
     __slots__ = ()
-    _nested = {"usage": EmbeddingsUsage}
     embedding: list[float]
     index: int
     object: str
@@ -30,7 +28,6 @@ class Embeddings(Answer):
     """The vectors of all texts of a request, in its order."""
 
     __slots__ = ()
-    _nested = {"data": Embedding}
     data: list[Embedding]
     model: str
     object: str

@@ -10,8 +10,6 @@ from .base import Answer
 if TYPE_CHECKING:
     import os
 
-__all__ = ["DeletedFile", "Image", "UploadedFile", "UploadedFiles"]
-
 
 class UploadedFile(Answer):
     """A file: ``created_at`` is Unix time in seconds, ``access_policy`` private or public."""
@@ -34,7 +32,6 @@ class UploadedFiles(Answer):
     """All files of the account."""
 
     __slots__ = ()
-    _nested = {"data": UploadedFile}
     data: list[UploadedFile]
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from .base import Answer
 
-__all__ = ["Model", "Models"]
-
 
 class Model(Answer):
     """One model; ``type`` is chat, embedder, aicheck or filter."""
@@ -23,7 +21,6 @@ class Models(Answer):
     """The models that the service offers."""
 
     __slots__ = ()
-    _nested = {"data": Model}
     data: list[Model]
     object: str
     object_: str

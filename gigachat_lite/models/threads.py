@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .base import Answer, Obj, Word, word
+from ..objects import Obj, OpenEnum
+from .base import Answer
 from .chat import (
     ChatAnswer,
     ChatFunctionCall,
@@ -17,24 +18,8 @@ from .chat import (
     Usage,
 )
 
-__all__ = [
-    "Thread",
-    "ThreadCompletion",
-    "ThreadCompletionChunk",
-    "ThreadMessage",
-    "ThreadMessageAttachment",
-    "ThreadMessageResponse",
-    "ThreadMessages",
-    "ThreadMessagesResponse",
-    "ThreadRunOptions",
-    "ThreadRunResponse",
-    "ThreadRunResult",
-    "ThreadStatus",
-    "Threads",
-]
 
-
-class ThreadStatus(Word):
+class ThreadStatus(OpenEnum):
     """How far a thread's run is."""
 
     IN_PROGRESS = "in_progress"
@@ -46,9 +31,6 @@ class ThreadStatus(Word):
 class _Running(Answer):
     __slots__ = ()
     status: ThreadStatus
-
-    if not TYPE_CHECKING:
-        status = word("status", ThreadStatus)
 
 
 class Thread(_Running):
@@ -68,7 +50,6 @@ class Threads(Answer):
     """Threads."""
 
     __slots__ = ()
-    _nested = {"threads": Thread}
     threads: list[Thread]
 
 
@@ -84,7 +65,6 @@ class ThreadMessage(Obj):
     """A message of a thread."""
 
     __slots__ = ()
-    _nested = {"attachments": ThreadMessageAttachment, "function_call": FunctionCall}
     message_id: str
     role: MessagesRole
     content: str
@@ -94,15 +74,11 @@ class ThreadMessage(Obj):
     function_call: FunctionCall | None
     finish_reason: str | None
 
-    if not TYPE_CHECKING:
-        role = word("role", MessagesRole)
-
 
 class ThreadMessages(Answer):
     """The messages of a thread."""
 
     __slots__ = ()
-    _nested = {"messages": ThreadMessage}
     thread_id: str
     messages: list[ThreadMessage]
 
@@ -119,7 +95,6 @@ class ThreadMessagesResponse(Answer):
     """The ids of messages that were added to a thread."""
 
     __slots__ = ()
-    _nested = {"messages": ThreadMessageResponse}
     thread_id: str
     messages: list[ThreadMessageResponse]
 
@@ -128,7 +103,6 @@ class ThreadRunOptions(Obj):
     """How a thread is answered; ``limit`` is the number of messages that the model is shown."""
 
     __slots__ = ()
-    _nested = {"functions": Function}
     temperature: float | None
     top_p: float | None
     limit: int | None
@@ -152,7 +126,6 @@ class ThreadRunResult(_Running):
     """How far a run is, and the messages that it wrote."""
 
     __slots__ = ()
-    _nested = {"messages": ThreadMessage}
     thread_id: str
     updated_at: int
     model: str
@@ -163,7 +136,6 @@ class ThreadCompletion(ChatAnswer):
     """The whole answer of a run: one ``message``, no choices."""
 
     __slots__ = ()
-    _nested = {"message": Messages, "usage": Usage}
     object: str
     object_: str
     model: str
@@ -182,7 +154,6 @@ class ThreadCompletionChunk(ChunkAnswer):
     """One event of a streamed run; its ``usage`` is that of this event alone."""
 
     __slots__ = ()
-    _nested = {"choices": ChoicesChunk, "usage": Usage}
     object: str
     object_: str
     model: str

@@ -4,24 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, List
 
-from .base import Answer, Obj
+from ..objects import Obj
+from .base import Answer
 from .chat import Function
 
 if TYPE_CHECKING:
     _List = List["TokensCount"]
 else:
     _List = list
-
-__all__ = [
-    "AICheckResult",
-    "Balance",
-    "BalanceValue",
-    "FunctionIssue",
-    "FunctionValidation",
-    "OpenApiFunctions",
-    "TokensCount",
-    "TokensCounts",
-]
 
 
 class TokensCount(Answer):
@@ -66,7 +56,6 @@ class Balance(Answer):
     """The prepaid tokens that are left, by model; who pays as they go has none and is answered 403."""
 
     __slots__ = ()
-    _nested = {"balance": BalanceValue}
     balance: list[BalanceValue]
 
 
@@ -84,7 +73,6 @@ class OpenApiFunctions(Answer):
     """The functions that an OpenAPI document describes."""
 
     __slots__ = ()
-    _nested = {"functions": Function}
     functions: list[Function]
 
 
@@ -100,7 +88,6 @@ class FunctionValidation(Answer):
     """What the service says of a description of a function; its status is 200 whether it is valid or not."""
 
     __slots__ = ()
-    _nested = {"errors": FunctionIssue, "warnings": FunctionIssue}
     status: int
     message: str
     json_ai_rules_version: str | None

@@ -293,9 +293,9 @@ def test_what_clients_send_passes(chat, case):
 
 
 def test_fields_of_our_own_types_pass(chat):
-    ours = set(models.Chat._fields) - {"additional_fields"}
+    ours = set(models.Chat.model_fields) - {"additional_fields"}
     assert ours == {*API, *SDKS, "model", "messages"}
-    for name in ("role", *models.Messages._fields):
+    for name in ("role", *models.Messages.model_fields):
         assert chat(messages=[{**USER, name: USER.get(name)}]) is None
 
 
