@@ -143,7 +143,7 @@ def check_request(value: Mapping[str, Any], kind: Any, where: str = "") -> dict[
     fields, checked = kind.model_fields, {}
     for name, item in value.items():
         field = fields.get(name)
-        if item is None and (field is None or field.kind is not object):
+        if item is None and (field is None or field.container or field.kind is not object):
             continue
         if field is None:
             check_fields({name: item}, kind, where or "the request")

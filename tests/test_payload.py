@@ -319,6 +319,9 @@ def test_falsy_fields_are_sent_and_none_is_not():
     payload = {"messages": [], "top_p": 0, "functions": [], "flags": [], "profanity_check": False, "model": ""}
     message = {"role": "assistant", "content": "", "function_call": {"name": "f", "arguments": {"a": None}}}
     nulls = {"temperature": None, "messages": [{**message, "attachments": None, "name": None}]}
+    function = {"name": "f", "parameters": {}}
+    nullable = {**function, "return_parameters": None, "few_shot_examples": None}
+    assert chat_body({"messages": [message], "functions": [nullable]})["functions"] == [function]
     before = copy.deepcopy(nulls)
     assert chat_body(payload) == payload
     assert chat_body({**payload, **nulls}) == {**payload, "messages": [message]} and nulls == before
