@@ -28,7 +28,7 @@ NETWORK |= {"ssl_cert_file", "ssl_cert_dir", "sslkeylogfile", "netrc", "xdg_cach
 def pytest_addoption(parser):
     parser.addoption(
         "--peer", choices=["official"],
-        help="put the official SDK through the scenarios of tests/test_defects.py too, and print what both did")
+        help="put the official SDK through tests/official/test_defects.py too, and print what both did")
 
 
 def pytest_configure(config):

@@ -23,9 +23,7 @@ from gigachat_lite.functions import ChatRun, Run
 from gigachat_lite.resources import Resource
 from gigachat_lite.sse import Stream
 from gigachat_lite.streams import ChatStream, ThreadStream
-from recorded import COUNTS, EMBEDDINGS, MODEL
-from servers import CHAT_BODY, CHAT_TEXT, STREAM_BODY, STREAM_TEXT, STREAM_TEXTS, reply, sse
-from test_official import (
+from official.test_emulator import (
     ADDED,
     AI_CHECK,
     ASSISTANT,
@@ -53,6 +51,8 @@ from test_official import (
     THREAD,
     THREADS,
 )
+from recorded import COUNTS, EMBEDDINGS, MODEL
+from servers import CHAT_BODY, CHAT_TEXT, STREAM_BODY, STREAM_TEXT, STREAM_TEXTS, reply, sse
 from test_resources import BATCH, SEARCH, SEARCH_TEXTS, THREAD_STREAM, THREAD_TEXT, V2_BODY, V2_STREAM
 
 MAP = [line.strip() for line in """

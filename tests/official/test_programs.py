@@ -15,8 +15,8 @@ import textwrap
 import pytest
 
 from gigachat_lite.emulator import Emulator
+from official.test_requests import Lib, schema_model
 from servers import CHAT_BODY, STREAM_BODY, Api, drop, refused, reply, sse
-from test_move import Lib, schema_model
 
 PACKAGES = ["gigachat", "gigachat_lite"]
 CORP = "GIGACHAT_API_CORP"

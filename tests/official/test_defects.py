@@ -756,7 +756,7 @@ def test_every_defect_has_its_test():
 def test_the_official_sdk_beside_it():
     command = [sys.executable, "-m", "pytest", "-q", "--peer=official", "--color=no", __file__]
     done = subprocess.run(command, timeout=200, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          cwd=str(pathlib.Path(__file__).parent.parent))
+                          cwd=str(pathlib.Path(__file__).parent.parent.parent))
     text = done.stdout.decode("utf-8", "replace")
     if importlib.util.find_spec("gigachat") is None:
         assert done.returncode == 4 and "--peer=official needs the official SDK: pip install gigachat" in text, text

@@ -20,9 +20,7 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-from recorded import COUNTS, EMBEDDINGS, MODEL
-from servers import CHAT_BODY, STREAM_BODY, Api, reply, sse
-from test_official import (
+from official.test_emulator import (
     ADDED,
     AI_CHECK,
     ASKING2,
@@ -57,6 +55,8 @@ from test_official import (
     WEATHER,
     say,
 )
+from recorded import COUNTS, EMBEDDINGS, MODEL
+from servers import CHAT_BODY, STREAM_BODY, Api, reply, sse
 
 KEY = "aWQ6c2VjcmV0"  # an authorization key, in base64 as they are
 CONTEXT = {"client_id": "X-Client-ID", "session_id": "X-Session-ID", "request_id": "X-Request-ID",
