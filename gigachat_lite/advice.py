@@ -232,3 +232,11 @@ PAGES: Dict[int, str] = {
 }
 OTHER_PAGE_4XX = "{gateway} refused the request: " + ADDRESS
 OTHER_PAGE_5XX = "{gateway} failed: repeat later."
+
+# Settings
+
+NO_KEY = (
+    "there is no key: put GIGACHAT_CREDENTIALS=… into the environment or into a file .env here, or give credentials=; "
+    "a key is made at https://developers.sber.ru/studio. To try without one and without a network: "
+    "python -m gigachat_lite.emulator -- python script.py"
+)

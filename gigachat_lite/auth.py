@@ -10,11 +10,10 @@ import re
 import threading
 import time
 import uuid
-from datetime import timezone
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Callable, Mapping, NamedTuple
 from urllib.parse import urlencode
 
+from .dates import parse_date
 from .exceptions import GigaChatException, RequestTimeout
 from .json_text import decode_body
 from .validators import SecretStr
@@ -25,11 +24,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("gigachat_lite")
 
 EARLY_RENEWAL_TIMEOUT = 10.0  # seconds that an early renewal may cost the call that makes it
-NO_KEY = (
-    "there is no key: put GIGACHAT_CREDENTIALS=… into the environment or into a file .env here, or give credentials=; "
-    "a key is made at https://developers.sber.ru/studio. To try without one and without a network: "
-    "python -m gigachat_lite.emulator -- python script.py"
-)
 
 
 class Token(NamedTuple):
@@ -55,11 +49,9 @@ def new_token(data: Mapping[str, Any], date: str | None, wall: float, clock: flo
     value = data.get("access_token") or data.get("tok")
     if not isinstance(value, str) or not re.fullmatch(r"[\x21-\x7e]+", value):
         raise ValueError("the answer holds no access token")
-    expires = data.get("expires_at") or data.get("exp")
-    try:
-        seconds = float(expires) if isinstance(expires, (int, float)) and expires is not True else math.nan
-    except OverflowError:
-        seconds = math.nan
+    expires: Any = data.get("expires_at") or data.get("exp")
+    is_number = isinstance(expires, (int, float)) and expires is not True and abs(expires) < 10**20
+    seconds = float(expires) if is_number else math.nan
     seconds = seconds / 1000 if seconds >= 10**12 else seconds
     lifetime = seconds - parse_date(date, wall)
     if not 0 < lifetime <= 86400:
@@ -68,21 +60,6 @@ def new_token(data: Mapping[str, Any], date: str | None, wall: float, clock: flo
         seconds = wall + lifetime
     deadline = clock + lifetime
     return Token(SecretStr(value), seconds, deadline, deadline - min(buffer, lifetime / 4))
-
-
-def parse_date(text: str | None, default: float) -> float:
-    """Read an HTTP date as Unix seconds; a malformed one is the default.
-
-    >>> parse_date("Thu, 01 Jan 1970 00:01:40 GMT", 0.0), parse_date("soon", 7.0)
-    (100.0, 7.0)
-    """
-    try:
-        date = parsedate_to_datetime(text) if text else None
-        if date is not None and date.tzinfo is None:
-            date = date.replace(tzinfo=timezone.utc)
-        return date.timestamp() if date is not None else default
-    except (TypeError, ValueError, IndexError, OverflowError):
-        return default
 
 
 class TokenCache:
@@ -191,9 +168,6 @@ class TokenCache:
 
 # Where tokens come from
 
-Post = Any  # a function: post(url, body, make_headers, until) returns the response
-
-
 def lacks_key(config: Mapping[str, Any]) -> bool:
     """Tell whether nothing is set that authorises a call: no key, password or token, and no client certificate."""
     given = config["access_token"] or config["cert_file"] or config["ssl_context"] is not None
@@ -210,8 +184,11 @@ def auth_address(config: Mapping[str, Any]) -> tuple[str, str] | None:
     return None
 
 
-def fetch_token(config: Mapping[str, Any], address: tuple[str, str], post: Post, until: float | None) -> Token:
-    """Fetch a token with a key from OAuth, or with a user's password from POST /token."""
+def fetch_token(config: Mapping[str, Any], address: tuple[str, str], post: Any, until: float | None) -> Token:
+    """Fetch a token with a key from OAuth, or with a user's password from POST /token.
+
+    ``post(url, body, make_headers, until)`` sends a request and returns the response.
+    """
     url, key = address
     by_key = bool(config["credentials"] or config["client_secret"])
     body = urlencode({"scope": config["scope"]}).encode("ascii") if by_key else b""
@@ -223,10 +200,9 @@ def fetch_token(config: Mapping[str, Any], address: tuple[str, str], post: Post,
         return made
 
     response = post(url, body, headers, until)
-    date, buffer = response.headers.get("Date"), config["token_expiry_buffer_ms"] / 1000
+    now, buffer = (response.headers.get("Date"), time.time(), time.monotonic()), config["token_expiry_buffer_ms"] / 1000
     try:
-        data = decode_body(response.content)
-        token = new_token(data, date, time.time(), time.monotonic(), buffer)
+        token = new_token(decode_body(response.content), *now, buffer)
     except (ValueError, AttributeError, RecursionError):
         token = None
     if token is None:  # raised without the body, which may hold a token all the same

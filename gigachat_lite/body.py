@@ -14,7 +14,7 @@ from typing import Any, Callable, Iterator, Mapping, NamedTuple
 import requests
 from urllib3.exceptions import HTTPError
 
-from .exceptions import GigaChatException, StreamError, TLSError, TransportError, one_line
+from .exceptions import GigaChatException, StreamError, TLSError, TransportError, excerpt, one_line
 from .json_text import decode_body
 from .limiter import Place, this_thread
 
@@ -200,6 +200,18 @@ def stream_error(exc: Exception, request_id: str | None) -> GigaChatException:
         error.request_id = request_id
         error.args = (one_line(str(error), f" (request id {request_id[:64]})"),)
     return error
+
+
+def error_of_event(response: Response, value: Mapping[str, Any]) -> GigaChatException:
+    """Make the error that an event of a stream says."""
+    from .diagnose import mask
+    from .payload import to_json
+
+    status = value.get("status")
+    if isinstance(status, int) and 400 <= status < 600:
+        return response._replace(content=to_json(value)).error(status_code=status)
+    message = mask(str(value.get("message") or "").encode("utf-8", "replace"), response.authorization)
+    return StreamError("the service ended the stream: " + (excerpt(message) or "without a reason"))
 
 
 def available_reader(answer: requests.Response) -> tuple[Callable[[], bytes], http.client.HTTPResponse | None]:

@@ -26,7 +26,7 @@ from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from . import advice, exceptions
 from .advice import Advice, Table
-from .auth import parse_date
+from .dates import parse_date, parse_retry_after
 from .exceptions import GigaChatException, ResponseError, excerpt, one_line, printable
 from .proxies import login_schemes
 from .tls import GIVEN_CONTEXT
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 HIDDEN = {"request", "response", "url", "pool", "conn", "_pool"}  # attributes of foreign exceptions
 PROTOCOL_ERRORS = (http.client.HTTPException, urllib3_errors.DecodeError, urllib3_errors.InvalidHeader)
-MAX_SLEEP = 30 * 24 * 3600.0  # a program may sleep for what it is told, and no platform sleeps for ever
 TOKEN_IN_JSON = re.compile(rb'("(?:access_token|tok)"\s*:\s*")[^"]*')
 
 
@@ -428,17 +427,3 @@ def mask(content: bytes, authorization: str) -> bytes:
     if len(secret) >= 8:  # what is shorter would be found anywhere
         content = content.replace(secret, b"***")
     return TOKEN_IN_JSON.sub(rb"\1***", content)
-
-
-def parse_retry_after(text: str | None, now: float) -> float | None:
-    """Read a Retry-After header, in seconds or as a date (RFC 9110, 10.2.3); nonsense is None, the most is a month.
-
-    >>> parse_retry_after("5", 0.0), parse_retry_after("Thu, 01 Jan 1970 00:01:40 GMT", 90.0)
-    (5.0, 10.0)
-    """
-    if not text:
-        return None
-    if re.fullmatch(r"\s*\d+(\.\d+)?\s*", text, re.ASCII):
-        return min(float(text), MAX_SLEEP)
-    date = parse_date(text, -1.0)
-    return None if date < 0 else min(max(date - now, 0.0), MAX_SLEEP)

@@ -7,8 +7,8 @@ from itertools import chain
 from typing import Any, Callable, Generic, Iterable, Iterator, Mapping, TypeVar
 
 from .accumulators import ChatAccumulator
-from .body import BodyReader, stream_error
-from .exceptions import GigaChatException, StreamError, excerpt
+from .body import BodyReader, error_of_event, stream_error
+from .exceptions import GigaChatException, StreamError
 from .json_text import decode_json, unfinished
 from .models.base import set_x_headers, with_headers
 from .models.chat import ChatCompletion, ChatCompletionChunk, Usage
@@ -264,7 +264,7 @@ class EventStream(Generic[C, W, U]):
         known = name in self.ANSWER_EVENTS
         if not isinstance(value, dict):
             if name in ERROR_EVENTS:
-                raise self._error_of_event({"message": data})
+                raise error_of_event(self._body.response, {"message": data})
             if known and data.strip():
                 raise StreamError("an event of the stream is no JSON object")
             return None
@@ -272,7 +272,7 @@ class EventStream(Generic[C, W, U]):
             error = value.get("error")
             error = error if isinstance(error, dict) else value
             if name in ERROR_EVENTS or is_error(error):
-                raise self._error_of_event(error)
+                raise error_of_event(self._body.response, error)
         return self.read_event(name, value)
 
     def read_event(self, name: str, value: dict[str, Any]) -> Any:
@@ -285,16 +285,6 @@ class EventStream(Generic[C, W, U]):
         chunk = self.CHUNK(value)
         set_x_headers(chunk, self.x_headers)
         return chunk
-
-    def _error_of_event(self, value: Mapping[str, Any]) -> GigaChatException:
-        from .diagnose import mask
-        from .payload import to_json
-
-        response, status = self._body.response, value.get("status")
-        if isinstance(status, int) and 400 <= status < 600:
-            return response._replace(content=to_json(value)).error(status_code=status)
-        message = mask(str(value.get("message") or "").encode("utf-8", "replace"), response.authorization)
-        return StreamError("the service ended the stream: " + (excerpt(message) or "without a reason"))
 
     def _finish(self, exc: Exception) -> GigaChatException:
         """End the stream with an error that carries the text until then."""

@@ -206,7 +206,9 @@ class Transport:
         if options or headers or self.config["deadline"] is not None:
             request = self._with_options(request, options or {}, headers)
         if self._lacks_key and "Authorization" not in request.headers:
-            raise ConfigurationError(auth.NO_KEY)
+            from .advice import NO_KEY
+
+            raise ConfigurationError(NO_KEY)
         place = None
         if request.limited or (request.limited is None and request.retry == "paid"):
             cancel = cancel_token.get()
@@ -226,7 +228,9 @@ class Transport:
     def get_token(self, deadline: float | None = None) -> auth.Token | None:
         """Return a valid access token, fetching one where needed; None where none is used."""
         if self._lacks_key:
-            raise ConfigurationError(auth.NO_KEY)
+            from .advice import NO_KEY
+
+            raise ConfigurationError(NO_KEY)
         self.check_process()
         return self.tokens.get(self.until(deadline))
 

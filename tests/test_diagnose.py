@@ -30,7 +30,6 @@ from gigachat_lite import (
     TransportError,
     advice,
 )
-from gigachat_lite.auth import NO_KEY
 from gigachat_lite.body import Response
 from gigachat_lite.diagnose import Attempt, error_from_exception, failure_of
 from servers import CHAT_BODY, CHAT_TEXT, STREAM_BODY, drop, raw, refused, relay, reply, sse
@@ -736,7 +735,7 @@ what is filled in. Retries come before an error: see the table in the README.
              table(["Status", "What to do"], [
                  *advice.PAGES.items(), ("any other 4xx", advice.OTHER_PAGE_4XX),
                  ("any other 5xx", advice.OTHER_PAGE_5XX)]),
-             "## No key\n", "`ConfigurationError`, before anything is sent:\n", f"> {NO_KEY}\n"]
+             "## No key\n", "`ConfigurationError`, before anything is sent:\n", f"> {advice.NO_KEY}\n"]
     return "\n".join(parts)
 
 

@@ -31,10 +31,10 @@ from gigachat_lite import (
     StreamError,
     TransportError,
 )
-from gigachat_lite.auth import new_token, parse_date
+from gigachat_lite.auth import new_token
 from gigachat_lite.body import Response
 from gigachat_lite.config import DEFAULTS, SECRETS, load_config
-from gigachat_lite.diagnose import parse_retry_after
+from gigachat_lite.dates import parse_date, parse_retry_after
 from gigachat_lite.json_text import decode_json
 from gigachat_lite.models import Answer, Chat, Messages, Obj
 from gigachat_lite.sse import iter_lines, iter_sse

@@ -40,7 +40,8 @@ from gigachat_lite import (
     TLSError,
     TransportError,
 )
-from gigachat_lite.diagnose import Attempt, failure_of, parse_retry_after
+from gigachat_lite.dates import parse_retry_after
+from gigachat_lite.diagnose import Attempt, failure_of
 from gigachat_lite.transport import Request, retry_delay
 from servers import CHAT_BODY, CHAT_TEXT, STREAM_BODY, drop, never, oauth_reply, raw, refused, reply, sse, until
 

@@ -36,8 +36,9 @@ from gigachat_lite import (
     ServerError,
     TransportError,
 )
-from gigachat_lite.auth import Token, TokenCache, new_token, parse_date
+from gigachat_lite.auth import Token, TokenCache, new_token
 from gigachat_lite.context import authorization_cvar, custom_headers_cvar, session_id_cvar
+from gigachat_lite.dates import parse_date
 from servers import CHAT_BODY, STREAM_BODY, STREAM_TEXT, never, oauth_reply, raw, reply, sse, until
 
 KEY = base64.b64encode(b"11111111-2222-4333-8444-555555555555:66666666-7777-4888-9999-000000000000").decode()
