@@ -389,6 +389,8 @@ def _inline(schema: Any, definitions: Mapping[str, Any], where: str, inside: tup
     if not isinstance(schema, dict):
         return schema
     found = {name: _inline(item, definitions, where, inside) for name, item in schema.items()}
+    if isinstance(found.get("allOf"), list) and len(found["allOf"]) == 1:  # pydantic before 2.9 does so with references
+        found = {**found.pop("allOf")[0], **found}
     if not isinstance(found.get("$ref"), str):
         return found
     name = found.pop("$ref").rpartition("/")[2]
