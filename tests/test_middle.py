@@ -110,8 +110,9 @@ class Middlebox:
 
 
 @pytest.mark.parametrize("ask, tls, how", [
-    ("chat", False, "fin"), ("chat", False, "rst"), ("chat", True, "fin"), ("chat", True, "rst"),
-    ("stream", False, "fin"), ("stream", True, "rst"),
+    ("chat", False, "fin"), ("chat", True, "rst"), ("stream", True, "fin"),
+    *(pytest.param(*row, marks=pytest.mark.long) for row in (
+        ("chat", False, "rst"), ("chat", True, "fin"), ("stream", False, "fin"), ("stream", True, "rst"))),
 ])
 def test_a_middlebox_costs_no_second_answer(api, certs, ask, tls, how):
     running = api([reply(body=CHAT_BODY), never()], context=certs.context() if tls else None)
@@ -393,7 +394,7 @@ def streams_then_chats(request, connection):
 
 
 @pytest.mark.filterwarnings("ignore:unclosed", "ignore::pytest.PytestUnraisableExceptionWarning")  # by the collector
-@pytest.mark.parametrize("reader", ["same", "other"])
+@pytest.mark.parametrize("reader", ["other", pytest.param("same", marks=pytest.mark.long)])
 def test_a_stream_left_in_a_cycle_frees_its_place(api, no_collector, reader):
     giga = client_of(api(streams_then_chats), max_connections=1, pool_timeout=5)
     for number in range(2):  # the second within a second of the first
@@ -401,7 +402,7 @@ def test_a_stream_left_in_a_cycle_frees_its_place(api, no_collector, reader):
         assert text_of(giga.chat(f"after {number}")) == f"after {number}"
 
 
-@pytest.mark.parametrize("read", [0, 1])
+@pytest.mark.parametrize("read", [1, pytest.param(0, marks=pytest.mark.long)])
 def test_an_open_stream_of_a_notebook_is_named(api, read):
     giga = client_of(api(streams_then_chats), max_connections=1)
     stream = giga.stream("x")  # what Out[1] keeps

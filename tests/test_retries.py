@@ -1054,16 +1054,6 @@ def _resolving(script):
     return handler
 
 
-def test_a_thread_whose_own_open_stream_holds_the_only_place_does_not_wait_for_itself(server, client):
-    host = server([sse(STREAM_BODY), CHAT])
-    giga = client(host, max_connections=1)
-    with giga.stream("?"):
-        with pytest.raises(TransportError, match="close"):
-            giga.chat("?")
-        assert len(host.requests) == 1
-    giga.chat("?")
-
-
 def test_a_place_is_given_back_after_faults_without_an_answer(client):
     with refused() as port:
         giga = client(base_url=f"http://127.0.0.1:{port}/v1", access_token=None, max_connections=1, pool_timeout=0.05)

@@ -175,7 +175,9 @@ def test_every_fault_is_listed_with_its_meaning(arguments, capfd):
 
 
 @posix
-@pytest.mark.parametrize("name", ["python", "python3", "python%d.%d" % sys.version_info[:2]])
+@pytest.mark.parametrize("name", [
+    "python%d.%d" % sys.version_info[:2],
+    *(pytest.param(name, marks=pytest.mark.long) for name in ("python", "python3"))])
 def test_python_is_the_interpreter_that_runs_this(name, start, tmp_path, monkeypatch):
     for other in (name, "python2", "python3.1"):
         (tmp_path / other).write_text("#!/bin/sh\necho another python\n")
