@@ -65,7 +65,7 @@ class Connection:
             return
         self._sock.settimeout(MAX_HANDSHAKE)
         if socket.socket.recv(self._sock, 1, socket.MSG_PEEK) not in (b"\x16", b""):
-            page = gateway_error(400).response
+            page = gateway_error(400, "The plain HTTP request was sent to HTTPS port").response
             socket.socket.sendall(self._sock, _format_head(page, None, "length", True) + page.body)
             raise ConnectionError("clear text on a port of TLS")
         self._sock.do_handshake()

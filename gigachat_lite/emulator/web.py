@@ -136,9 +136,9 @@ def api_error(status: int, message: str | None = None, code: int | None = None) 
     return HTTPError(status, to_json({**first, "message": message}) + b"\n")
 
 
-def gateway_error(status: int) -> HTTPError:
-    """Return the error page of the gateway, which stands before the API and speaks HTML."""
-    title = f"{status} {REASONS[status]}"
-    head, foot = f"<head><title>{title}</title></head>", "<hr><center>nginx</center>"
+def gateway_error(status: int, more: str = "") -> HTTPError:
+    """Return the error page of the gateway, which stands before the API and speaks HTML; `more` is a sentence of it."""
+    title, more = f"{status} {REASONS[status]}", more and f"<center>{more}</center>\r\n"
+    head, foot = f"<head><title>{title}</title></head>", f"{more}<hr><center>nginx</center>"
     lines = ("<html>", head, "<body>", f"<center><h1>{title}</h1></center>", foot, "</body>", "</html>", "")
     return HTTPError(status, "\r\n".join(lines).encode("ascii"), "text/html")

@@ -127,7 +127,8 @@ def test_clear_text_on_a_tls_port_gets_a_page(secure):
             assert (response.status, response.headers["Content-Type"]) == (400, "text/html")
             assert b"400 Bad Request" in response.read() and response.headers["Connection"] == "close"
     here = dict(bare(secure), base_url=secure.base_url.replace("https:", "http:"), access_token="t")
-    assert type(outcome(CALLS["models"], new_client(**here))) is BadRequestError
+    error = outcome(CALLS["models"], new_client(**here))
+    assert type(error) is BadRequestError and error.hint == "This port speaks TLS: write https://."
 
 
 def test_tls_on_a_clear_port_gets_a_page(emulator):
