@@ -336,8 +336,9 @@ def test_each_call_has_a_thread_until_it_ends(server, client):
 # Waiting for a place
 
 
-@pytest.mark.parametrize("kind", ["call", "embeddings", "stream"])
-@pytest.mark.parametrize("pool_timeout, deadline", [(0.3, None), (None, 0.3), (1000, 0.3)])  # collecting may take 0.1
+@pytest.mark.parametrize("kind", ["call", pytest.param("embeddings", marks=pytest.mark.long), "stream"])
+@pytest.mark.parametrize("pool_timeout, deadline", [  # collecting garbage may take 0.1 s of these
+    (0.3, None), (None, 0.3), pytest.param(1000, 0.3, marks=pytest.mark.long)])
 def test_a_task_waits_no_longer_than_allowed(server, client, kind, pool_timeout, deadline):
     running = server(held(EVENTS[:1]))
     giga = client(running, pool_timeout=pool_timeout)
@@ -382,7 +383,7 @@ def test_a_waiting_call_does_not_hold_a_stream_up(server, client, kind):
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("kind", ["call", "stream"])
+@pytest.mark.parametrize("kind", ["call", pytest.param("stream", marks=pytest.mark.long)])
 def test_waiting_for_a_stream_of_ones_own_is_refused(server, client, kind):
     running = server([held(EVENTS[:1]), CHAT])
     giga = client(running, pool_timeout=2)

@@ -251,7 +251,9 @@ def test_without_credentials_the_first_request_says_so_and_nothing_is_sent(api, 
     assert bearers(server) == {"Bearer mine": 2}
 
 
-@pytest.mark.parametrize("call", ["chat('?')", "stream('?')", "get_models()", "get_token()", "embeddings(['?'])"])
+@pytest.mark.parametrize("call", [
+    "chat('?')", *(pytest.param(call, marks=pytest.mark.long) for call in (
+        "stream('?')", "get_models()", "get_token()", "embeddings(['?'])"))])
 def test_a_script_without_credentials_ends_in_three_frames_and_one_line(call, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(f"import gigachat_lite\ngigachat_lite.GigaChat().{call}\n")
