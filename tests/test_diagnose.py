@@ -570,17 +570,17 @@ ALERTS = {  # the alerts of RFC 8446, 6.2, in OpenSSL's words
 
 
 @pytest.mark.parametrize("client_cert", [False, True])
-@pytest.mark.parametrize("reason", ALERTS)
-def test_every_failed_handshake_says_what_to_do(reason, client_cert):
-    words = reason.lower().replace("_", " ")
-    cause = ssl.SSLError(1, f"[SSL: {reason}] {words} (_ssl.c:1000)")
-    cause.reason = reason
-    known = Attempt(URL, roots=["certifi"], in_handshake=True, client_cert=client_cert)
-    error = error_from_exception(requests.exceptions.SSLError(cause), known)
-    text = sound(error)
-    assert words in text and ALERTS[reason] in error.hint, text
-    if ALERTS[reason] == "certificate":
-        assert ("sent and refused" in text) == client_cert and ("give cert_file" in text) != client_cert
+def test_every_failed_handshake_says_what_to_do(client_cert):
+    for reason, said in ALERTS.items():
+        words = reason.lower().replace("_", " ")
+        cause = ssl.SSLError(1, f"[SSL: {reason}] {words} (_ssl.c:1000)")
+        cause.reason = reason
+        known = Attempt(URL, roots=["certifi"], in_handshake=True, client_cert=client_cert)
+        error = error_from_exception(requests.exceptions.SSLError(cause), known)
+        text = sound(error)
+        assert words in text and said in error.hint, text
+        if said == "certificate":
+            assert ("sent and refused" in text) == client_cert and ("give cert_file" in text) != client_cert
 
 
 @pytest.mark.skipif(sys.version_info < (3, 10), reason="Python does not tell there what the server has sent")

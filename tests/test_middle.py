@@ -124,7 +124,7 @@ def test_a_middlebox_costs_no_second_answer(api, certs, ask, tls, how):
         assert len(running.requests) == 2 and box.connections == 1
 
 
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("tls", [False, pytest.param(True, marks=pytest.mark.long)], ids=["plain", "tls"])
 def test_a_middlebox_costs_a_read_another_attempt(api, certs, tls):
     running = api([reply(body=CHAT_BODY), never(), reply(body={"data": []})], context=certs.context() if tls else None)
     with Middlebox(running.port, "rst") as box:
@@ -402,7 +402,8 @@ def test_a_stream_left_in_a_cycle_frees_its_place(api, no_collector, reader):
         assert text_of(giga.chat(f"after {number}")) == f"after {number}"
 
 
-@pytest.mark.parametrize("read", [1, pytest.param(0, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("read", [1, 0])
 def test_an_open_stream_of_a_notebook_is_named(api, read):
     giga = client_of(api(streams_then_chats), max_connections=1)
     stream = giga.stream("x")  # what Out[1] keeps

@@ -657,6 +657,7 @@ def test_a_runs_usage_may_be_missing_or_odd(usages, wanted, server):
     assert len(list(stream)) == 3 and stream.usage == wanted and stream.text == "aaa"
 
 
+@pytest.mark.long
 def test_the_end_of_a_v2_stream_frees_its_place(server):
     running = server([held(SEARCH_EVENTS), reply(body=V2_BODY), held(SEARCH_EVENTS)])
     giga = client(running, max_connections=1, pool_timeout=1)
