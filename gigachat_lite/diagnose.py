@@ -100,7 +100,8 @@ def failure_of(exc: BaseException, attempt: Attempt) -> str:
         return "body timeout" if attempt.answered else "read timeout"
     if in_connect:
         return "proxy"  # nothing has reached the service
-    if bad_chunk(chain) or (has(*PROTOCOL_ERRORS) and not cut and not has(http.client.IncompleteRead)):
+    cut_body = has(http.client.IncompleteRead) or any(map(_is_cut_status, chain))
+    if bad_chunk(chain) or (has(*PROTOCOL_ERRORS) and not cut and not cut_body):
         return "protocol"
     if attempt.answered or (has(http.client.HTTPException) and not cut):
         return "broken"
@@ -120,6 +121,12 @@ def bad_chunk(chain: list[BaseException]) -> bool:
         if isinstance(exc, http.client.IncompleteRead) and isinstance(reason, ValueError):
             return not str(reason).endswith(("b''", 'b""'))
     return False
+
+
+def _is_cut_status(exc: BaseException) -> bool:
+    """Tell whether a connection ended within the status line of an answer."""
+    line = str(getattr(exc, "line", "\n")) if isinstance(exc, http.client.BadStatusLine) else "\n"
+    return not line.endswith("\n") and line[:5] == "HTTP/"[: len(line)]
 
 
 def _headers_begun(chain: list[BaseException]) -> bool:

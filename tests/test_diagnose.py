@@ -20,7 +20,7 @@ import time
 
 import pytest
 import requests
-from urllib3.exceptions import NewConnectionError, ProtocolError
+from urllib3.exceptions import DecodeError, NewConnectionError, ProtocolError
 
 from clients import new_client
 from gigachat_lite import (
@@ -112,7 +112,7 @@ def test_an_answer_of_something_else_names_it(answer, said, server):
     raw(b""), raw(b"HTTP/1.1 20"), raw(HEAD + b"X-A: b"), raw(HEAD + b"\r\n{"), raw(b"", "rst")],
     ids=["nothing", "in the status", "in the headers", "in the body", "reset"])
 def test_ask_again_is_for_cuts(answer, server):
-    assert "ask again" in str(fail(server(answer))) or answer.wire == b"HTTP/1.1 20"
+    assert "ask again" in str(fail(server(answer)))
 
 
 # What lies between: proxies
@@ -523,7 +523,7 @@ def test_every_answer_about_a_name_says_what_to_do():
         cause = socket.gaierror(getattr(socket, name), "words")
         error = error_from_exception(refusal(cause), Attempt("https://gone.example/v1"))
         assert error.failure == "dns" and "gone.example" in sound(error)
-        assert ("name server" in str(error)) == (name in ("EAI_AGAIN", "EAI_FAIL")) or "EAI" in advice.ERRNOS[7][0]
+        assert ("name server" in str(error)) == (name in ("EAI_AGAIN", "EAI_FAIL")), name
 
 
 VERIFY = {
@@ -606,15 +606,14 @@ def test_a_chain_without_its_intermediate_is_told_from_a_missing_root(server, ce
     (http.client.IncompleteRead(b"1", 5), "broke off"), (http.client.UnknownTransferEncoding("x"), "not proper HTTP"),
     (http.client.ImproperConnectionState("x"), "not proper HTTP"), (http.client.ResponseNotReady("x"), "not proper"),
     (http.client.RemoteDisconnected("x"), "closed before the answer"), (http.client.NotConnected("x"), "not proper"),
-    (requests.exceptions.ContentDecodingError("x"), "broke off|compressed"),
+    (requests.exceptions.ContentDecodingError(DecodeError("x")), "not compressed as its headers say"),
     (requests.exceptions.InvalidURL("x"), "cannot be sent"), (requests.exceptions.InvalidHeader("x"), "cannot be sent"),
     (FileNotFoundError(errno.ENOENT, "No such file", "/ca.pem"), "file cannot be read.*/ca.pem"),
 ], ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None)
 def test_each_exception_has_its_sentence(exc, said):
     error = error_from_exception(exc, Attempt("https://h.example/v1", answered="broke" in said))
     assert re.search(said, sound(error))
-    cuts = ("broke off", "closed before the answer", "broke off|compressed")
-    assert ("ask again" in error.hint) == (said in cuts) or "compressed" in said
+    assert ("ask again" in error.hint) == (said in ("broke off", "closed before the answer"))
 
 
 def test_a_bug_of_the_caller_stays_one(server):

@@ -238,7 +238,8 @@ FAILURES = {
     "a TLS end by another name": (wrapped(LATE_EOF, requests.exceptions.SSLError), KEPT, "stale"),
     "a TLS end in the body": (SSL_EOF, {"answered": True}, "broken"),
     "no answer at all": (ProtocolError("aborted", http.client.RemoteDisconnected("end")), {}, "lost"),
-    "an answer that is not HTTP": (http.client.BadStatusLine("HTT"), KEPT, "protocol"),
+    "an answer that is not HTTP": (http.client.BadStatusLine("SSH\n"), KEPT, "protocol"),
+    "a status line that breaks off": (http.client.BadStatusLine("HTT"), KEPT, "broken"),
     "a mock's bare error": (requests.exceptions.ConnectionError("mocked"), KEPT, "lost"),
     "an error of the caller's own behind it": (caused(SSL_EOF, NewConnectionError(None, "elsewhere")), {}, "lost"),
 }
